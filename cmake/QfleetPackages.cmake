@@ -1,0 +1,37 @@
+# Everything from outside. Why each: docs/design.md, "Dependencies".
+
+find_package(Threads REQUIRED)
+find_package(Protobuf REQUIRED)  # Module mode, and before gRPC.
+find_package(gRPC CONFIG REQUIRED)
+find_package(absl CONFIG REQUIRED)
+find_package(prometheus-cpp CONFIG REQUIRED)
+find_package(spdlog CONFIG REQUIRED)
+find_package(CLI11 CONFIG REQUIRED)
+find_package(nlohmann_json CONFIG REQUIRED)
+find_package(GTest CONFIG REQUIRED)
+find_package(benchmark CONFIG REQUIRED)
+
+if(QFLEET_TORCH)
+  # Debian's LibTorch 1.13, or whatever CMAKE_PREFIX_PATH names.
+  find_package(Torch REQUIRED)
+  message(STATUS "LibTorch ${Torch_VERSION} (${TORCH_INSTALL_PREFIX})")
+
+  # A LibTorch archive carries headers of its own Protobuf and fmt, which would
+  # hide those that the rest of the program links. A folder that names the
+  # system's, searched first, settles it.
+  find_path(QFLEET_PROTOBUF_DIR google/protobuf/message.h REQUIRED
+            PATHS /usr/include NO_CMAKE_PATH NO_CMAKE_ENVIRONMENT_PATH)
+  find_path(QFLEET_FMT_DIR fmt/core.h REQUIRED
+            PATHS /usr/include NO_CMAKE_PATH NO_CMAKE_ENVIRONMENT_PATH)
+  set(QFLEET_FIRST_HEADERS ${CMAKE_BINARY_DIR}/first_headers)
+  file(MAKE_DIRECTORY ${QFLEET_FIRST_HEADERS})
+  file(CREATE_LINK ${QFLEET_PROTOBUF_DIR}/google
+       ${QFLEET_FIRST_HEADERS}/google SYMBOLIC)
+  file(CREATE_LINK ${QFLEET_FMT_DIR}/fmt
+       ${QFLEET_FIRST_HEADERS}/fmt SYMBOLIC)
+  include_directories(BEFORE SYSTEM ${QFLEET_FIRST_HEADERS})
+
+  # The imported target `torch` with its definitions and headers.
+  add_library(qfleet_torch INTERFACE)
+  target_link_libraries(qfleet_torch INTERFACE ${TORCH_LIBRARIES})
+endif()

@@ -1,0 +1,82 @@
+#include "common/files.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+
+namespace qfleet {
+namespace {
+
+absl::Status Failed(absl::string_view what, const std::string& path) {
+  return absl::ErrnoToStatus(errno, absl::StrCat("cannot ", what, " ", path));
+}
+
+absl::Status SyncDirectory(const std::string& path) {
+  int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return Failed("open", path);
+  int result = fsync(fd);
+  close(fd);
+  return result == 0 ? absl::OkStatus() : Failed("sync", path);
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return Failed("open", path);
+  std::ostringstream data;
+  data << file.rdbuf();
+  if (file.bad()) return Failed("read", path);
+  return std::move(data).str();
+}
+
+absl::Status WriteFileAtomically(const std::string& path,
+                                 absl::string_view data) {
+  const std::string temporary = path + ".tmp";
+  int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+                0644);
+  if (fd < 0) return Failed("create", temporary);
+  while (!data.empty()) {
+    ssize_t written = write(fd, data.data(), data.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) {
+      absl::Status status = Failed("write", temporary);
+      close(fd);
+      unlink(temporary.c_str());
+      return status;
+    }
+    data.remove_prefix(written);
+  }
+  if (fsync(fd) != 0) {
+    absl::Status status = Failed("sync", temporary);
+    close(fd);
+    return status;
+  }
+  close(fd);
+  if (rename(temporary.c_str(), path.c_str()) != 0) {
+    return Failed("rename to", path);
+  }
+  std::string parent = std::filesystem::path(path).parent_path().string();
+  return SyncDirectory(parent.empty() ? "." : parent);
+}
+
+absl::Status MakeWritableDirectory(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot make the directory ", path, ": ",
+                     error.message()));
+  }
+  if (access(path.c_str(), W_OK | X_OK) != 0) return Failed("write to", path);
+  return absl::OkStatus();
+}
+
+}  // namespace qfleet

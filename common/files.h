@@ -1,0 +1,26 @@
+// Small file work: every error names the path and the system's reason.
+
+#ifndef QFLEET_COMMON_FILES_H_
+#define QFLEET_COMMON_FILES_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace qfleet {
+
+absl::StatusOr<std::string> ReadFile(const std::string& path);
+
+// Writes PATH.tmp, syncs it, renames it to PATH and syncs the folder: after a
+// crash PATH holds the old content or the new, whole.
+absl::Status WriteFileAtomically(const std::string& path,
+                                 absl::string_view data);
+
+// With its parents; OK if it is there already and can be written to.
+absl::Status MakeWritableDirectory(const std::string& path);
+
+}  // namespace qfleet
+
+#endif  // QFLEET_COMMON_FILES_H_

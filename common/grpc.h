@@ -1,0 +1,62 @@
+// How qfleet opens gRPC channels and servers.
+//
+//   GrpcServer server;
+//   QFLEET_RETURN_IF_ERROR(server.Start("unix:/tmp/a.sock", {&service}));
+//   ...
+//   server.Shutdown(absl::Seconds(5));
+
+#ifndef QFLEET_COMMON_GRPC_H_
+#define QFLEET_COMMON_GRPC_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "grpcpp/channel.h"
+#include "grpcpp/server.h"
+#include "grpcpp/support/status.h"
+
+namespace qfleet {
+
+// Of one message; larger ones end their call with RESOURCE_EXHAUSTED.
+inline constexpr int kMaxMessageBytes = 256 << 20;
+
+// "host:port" or "unix:PATH". Does not connect yet; reconnects by itself
+// within about a second for as long as the channel lives.
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address);
+
+absl::Status FromGrpc(const grpc::Status& status);
+grpc::Status ToGrpc(const absl::Status& status);
+
+// A server with the standard health service (the empty name, and each
+// service's full name) and reflection. Thread-compatible.
+class GrpcServer {
+ public:
+  ~GrpcServer();
+
+  // UNAVAILABLE if the address is in use, INVALID_ARGUMENT if it is malformed
+  // or a path too long for a socket. A socket file that no process listens on
+  // any more is replaced.
+  absl::Status Start(const std::string& address,
+                     const std::vector<grpc::Service*>& services);
+
+  // The address with the port that was chosen for "host:0".
+  const std::string& address() const { return address_; }
+
+  // What the health service answers.
+  void SetServing(bool serving);
+
+  // Takes no new calls, gives those running `grace` to end, then cuts them.
+  void Shutdown(absl::Duration grace);
+
+ private:
+  std::string address_;
+  std::string socket_path_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace qfleet
+
+#endif  // QFLEET_COMMON_GRPC_H_

@@ -1,0 +1,52 @@
+// What every qfleet process does at its start: flags, log, ready file.
+
+#ifndef QFLEET_COMMON_PROCESS_H_
+#define QFLEET_COMMON_PROCESS_H_
+
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+
+namespace qfleet {
+
+// Exit codes, as in the README.
+enum ExitCode : int {
+  kExitReached = 0,      // The stop condition, or an orderly stop.
+  kExitFailed = 1,
+  kExitUsage = 2,        // Config or command line.
+  kExitNotReached = 3,   // A max_* bound ended the run first.
+};
+
+// The flags that the processes of a cluster share.
+struct ProcessFlags {
+  std::string config;                 // --config
+  std::vector<std::string> set;       // --set, repeated
+  std::string listen;                 // --listen
+  std::string metrics = "127.0.0.1:0";  // --metrics
+  std::string ready_file;             // --ready_file
+
+  // Adds the flags to `app`; `default_listen` empty: no --listen.
+  void Register(CLI::App& app, const std::string& default_listen);
+};
+
+// Parses; on --help or an error prints and returns the exit code to end with
+// (errors: one line on stderr, 2), else -1.
+int ParseFlags(CLI::App& app, int argc, char** argv);
+
+// Logs to stderr: "07:05:59.123 I replay-0] text", `role` being "replay-0".
+void InitLog(const std::string& role);
+
+// Prints `role: message` on stderr as one line and returns the exit code that
+// goes with the error: 2 for INVALID_ARGUMENT, else 1.
+int Fail(const std::string& role, const absl::Status& status);
+
+// Writes "grpc ADDRESS\nmetrics ADDRESS\n" atomically to `path`: the process
+// serves now. Nothing if `path` is empty; an empty address has no line.
+absl::Status WriteReadyFile(const std::string& path, const std::string& grpc,
+                            const std::string& metrics);
+
+}  // namespace qfleet
+
+#endif  // QFLEET_COMMON_PROCESS_H_

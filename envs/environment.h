@@ -1,0 +1,87 @@
+// An environment, and a vector of them stepped together.
+//
+// The data path: VectorEnvironment steps its environments one after another,
+// each writing its observation straight into its slice of a batch array
+// [N, observation...]; an ended episode's final observation is kept apart
+// before the environment is reset, so that truncation can bootstrap from it.
+
+#ifndef QFLEET_ENVS_ENVIRONMENT_H_
+#define QFLEET_ENVS_ENVIRONMENT_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "qfleet/v1/tensor.pb.h"
+
+namespace qfleet {
+
+struct EnvironmentSpec {
+  v1::TensorSpec observation;  // name "observation".
+  int num_actions = 0;         // Actions are 0 .. num_actions - 1.
+};
+
+struct StepResult {
+  float reward = 0;
+  bool terminated = false;  // Gymnasium's meanings of the two.
+  bool truncated = false;
+};
+
+// One instance. Thread-compatible. Deterministic given the seed.
+class Environment {
+ public:
+  virtual ~Environment() = default;
+
+  virtual const EnvironmentSpec& spec() const = 0;
+
+  // Begins the first episode of a new random sequence.
+  virtual void Seed(uint64_t seed) = 0;
+
+  // Begins an episode; writes the first observation (spec().observation's row
+  // size).
+  virtual void Reset(absl::Span<char> observation) = 0;
+
+  // Takes an action in [0, num_actions); writes the next observation. Not to
+  // be called after the end of an episode before Reset.
+  virtual StepResult Step(int action, absl::Span<char> observation) = 0;
+
+  // An independent copy: same state, same random sequence.
+  virtual std::unique_ptr<Environment> Clone() const = 0;
+};
+
+// N environments of one kind. Thread-compatible.
+class VectorEnvironment {
+ public:
+  // Environment i is seeded with seeds[i] and reset.
+  VectorEnvironment(std::vector<std::unique_ptr<Environment>> environments,
+                    absl::Span<const uint64_t> seeds);
+
+  int size() const { return static_cast<int>(environments_.size()); }
+  const EnvironmentSpec& spec() const { return environments_[0]->spec(); }
+
+  // The observations to act on, [N, observation...].
+  absl::Span<const char> observations() const { return observations_; }
+  absl::Span<const char> observation(int i) const;
+
+  // Steps all; results()[i] is of the step, observation(i) the next one, or
+  // after the end of an episode the first of the next episode, with the ended
+  // one's last in final_observation(i).
+  void Step(absl::Span<const int> actions);
+  absl::Span<const StepResult> results() const { return results_; }
+  absl::Span<const char> final_observation(int i) const;
+
+ private:
+  const size_t row_bytes_;
+  std::vector<std::unique_ptr<Environment>> environments_;
+  std::vector<char> observations_;
+  std::vector<char> final_observations_;
+  std::vector<StepResult> results_;
+};
+
+}  // namespace qfleet
+
+#endif  // QFLEET_ENVS_ENVIRONMENT_H_

@@ -1,0 +1,42 @@
+// Fills an AppendBatch, column-major, row by row.
+
+#ifndef QFLEET_REPLAY_CLIENT_BATCH_BUILDER_H_
+#define QFLEET_REPLAY_CLIENT_BATCH_BUILDER_H_
+
+#include <cstdint>
+
+#include "absl/types/span.h"
+#include "qfleet/v1/replay.pb.h"
+#include "replay_client/writer.h"
+
+namespace qfleet {
+
+// Thread-compatible.
+class BatchBuilder {
+ public:
+  explicit BatchBuilder(const v1::TableSignature& signature);
+
+  // INVALID_ARGUMENT naming the column if a row's size is not the column's.
+  absl::Status AddStep(uint32_t stream, uint64_t index, bool starts_episode,
+                       absl::Span<const ColumnRow> columns);
+  absl::Status AddItem(uint32_t stream, uint64_t first, uint64_t last,
+                       absl::Span<const ColumnRow> columns, float priority);
+
+  bool empty() const { return bytes_ == 0; }
+  // Of payload and of the lists beside it, about what goes over the wire.
+  uint64_t bytes() const { return bytes_; }
+
+  // Gives the batch away, with this sequence, and starts a new one.
+  v1::AppendBatch Take(uint64_t sequence);
+
+ private:
+  void Reset();
+
+  const v1::TableSignature signature_;
+  v1::AppendBatch batch_;
+  uint64_t bytes_ = 0;
+};
+
+}  // namespace qfleet
+
+#endif  // QFLEET_REPLAY_CLIENT_BATCH_BUILDER_H_
