@@ -1,0 +1,146 @@
+#include "actor/actor.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/status_macros.h"
+
+namespace qfleet {
+namespace {
+
+template <typename T>
+ColumnRow RowOf(const T& value) {
+  return ColumnRow(reinterpret_cast<const char*>(&value), sizeof(value));
+}
+
+float Max(absl::Span<const float> values) {
+  return *std::max_element(values.begin(), values.end());
+}
+
+}  // namespace
+
+Actor::Actor(const v1::AlgorithmConfig& config,
+             std::unique_ptr<VectorEnvironment> environments,
+             Explorer explorer, Policy& policy, Writer& writer)
+    : environments_(std::move(environments)),
+      explorer_(std::move(explorer)),
+      policy_(policy),
+      writer_(writer),
+      streams_(environments_->size(),
+               Stream{.n_step = NStep(config.n_step(), config.gamma())}),
+      actions_(environments_->size()) {}
+
+absl::Status Actor::Step() {
+  if (!begun_) QFLEET_RETURN_IF_ERROR(Begin());
+  const int n = environments_->size();
+  const int actions = policy_.num_actions();
+  absl::Span<const float> q = ValueObservations();
+  QFLEET_RETURN_IF_ERROR(EmitValued(q));
+  explorer_.Act(q.subspan(0, n * actions), actions, absl::MakeSpan(actions_));
+  environments_->Step(actions_);
+  for (int i = 0; i < n; ++i) {
+    QFLEET_RETURN_IF_ERROR(
+        RecordStep(i, actions_[i], q[i * actions + actions_[i]]));
+  }
+  stats_.env_steps += n;
+  return writer_.Poll();
+}
+
+absl::Status Actor::Begin() {
+  for (int i = 0; i < environments_->size(); ++i) {
+    QFLEET_ASSIGN_OR_RETURN(
+        streams_[i].index,
+        WriteStep(i, /*starts=*/true, environments_->observation(i)));
+  }
+  begun_ = true;
+  return absl::OkStatus();
+}
+
+// [N + truncated, actions]: the rows after N are the final observations of
+// truncated episodes, in the order of the environments.
+absl::Span<const float> Actor::ValueObservations() {
+  int rows = environments_->size();
+  absl::Span<const char> observations = environments_->observations();
+  for (int i = 0; i < environments_->size(); ++i) {
+    if (!streams_[i].truncated) continue;
+    if (rows == environments_->size()) {
+      batch_.assign(observations.begin(), observations.end());
+    }
+    absl::Span<const char> last = environments_->final_observation(i);
+    batch_.insert(batch_.end(), last.begin(), last.end());
+    ++rows;
+  }
+  const bool extra = rows > environments_->size();
+  return policy_.QValues(extra ? absl::MakeConstSpan(batch_) : observations,
+                         rows);
+}
+
+absl::Status Actor::EmitValued(absl::Span<const float> q) {
+  const int actions = policy_.num_actions();
+  int extra = environments_->size();
+  for (int i = 0; i < environments_->size(); ++i) {
+    Stream& stream = streams_[i];
+    if (stream.truncated) {
+      stream.n_step.OnTruncated(stream.truncated_index,
+                                Max(q.subspan(extra * actions, actions)),
+                                items_);
+      stream.truncated = false;
+      ++extra;
+    }
+    stream.n_step.OnObservation(stream.index,
+                                Max(q.subspan(i * actions, actions)), items_);
+    QFLEET_RETURN_IF_ERROR(WriteItems(i));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Actor::RecordStep(int i, int action, float q) {
+  Stream& stream = streams_[i];
+  const StepResult& result = environments_->results()[i];
+  stream.n_step.OnAction(stream.index, action, q, result.reward);
+  stream.return_so_far += result.reward;
+  if (result.terminated || result.truncated) return EndEpisode(i);
+  QFLEET_ASSIGN_OR_RETURN(
+      stream.index,
+      WriteStep(i, /*starts=*/false, environments_->observation(i)));
+  return absl::OkStatus();
+}
+
+absl::Status Actor::EndEpisode(int i) {
+  Stream& stream = streams_[i];
+  ++stats_.episodes;
+  stats_.return_sum += stream.return_so_far;
+  stream.return_so_far = 0;
+  QFLEET_ASSIGN_OR_RETURN(
+      const uint64_t last,
+      WriteStep(i, /*starts=*/false, environments_->final_observation(i)));
+  if (environments_->results()[i].terminated) {
+    stream.n_step.OnTerminated(last, items_);
+    QFLEET_RETURN_IF_ERROR(WriteItems(i));
+  } else {
+    stream.truncated = true;
+    stream.truncated_index = last;
+  }
+  QFLEET_ASSIGN_OR_RETURN(
+      stream.index,
+      WriteStep(i, /*starts=*/true, environments_->observation(i)));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> Actor::WriteStep(int i, bool starts,
+                                          absl::Span<const char> observation) {
+  return writer_.AppendStep(i, starts, {observation});
+}
+
+absl::Status Actor::WriteItems(int i) {
+  for (const NStepItem& item : items_) {
+    QFLEET_RETURN_IF_ERROR(writer_.AppendItem(
+        i, item.first, item.last,
+        {RowOf(item.action), RowOf(item.return_), RowOf(item.discount)},
+        item.priority));
+  }
+  items_.clear();
+  return absl::OkStatus();
+}
+
+}  // namespace qfleet

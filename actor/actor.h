@@ -1,0 +1,81 @@
+// The actor's loop, one iteration at a time:
+//
+//   observations -> Policy::QValues -> items whose last step is now valued
+//     -> Explorer -> actions -> VectorEnvironment::Step -> steps, items
+//     -> Writer
+//
+// A truncated episode's final observation is valued as an extra row of the
+// next iteration's batch.
+
+#ifndef QFLEET_ACTOR_ACTOR_H_
+#define QFLEET_ACTOR_ACTOR_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "actor/explorer.h"
+#include "actor/n_step.h"
+#include "actor/policy.h"
+#include "envs/environment.h"
+#include "replay_client/writer.h"
+
+namespace qfleet {
+
+struct ActorStats {
+  uint64_t env_steps = 0;
+  uint64_t episodes = 0;   // Ended.
+  double return_sum = 0;   // Of those.
+};
+
+// Thread-compatible.
+class Actor {
+ public:
+  // `policy` and `writer` must outlive the actor. Environment i is stream i of
+  // the writer.
+  Actor(const v1::AlgorithmConfig& config,
+        std::unique_ptr<VectorEnvironment> environments, Explorer explorer,
+        Policy& policy, Writer& writer);
+
+  // One step of each environment. `policy` must have weights.
+  absl::Status Step();
+
+  const ActorStats& stats() const { return stats_; }
+
+ private:
+  // What is known of an environment's running episode.
+  struct Stream {
+    NStep n_step;
+    uint64_t index = 0;  // Of the step of the current observation.
+    double return_so_far = 0;
+    // Set while a truncated episode waits for its final value.
+    bool truncated = false;
+    uint64_t truncated_index = 0;
+  };
+
+  absl::Status Begin();
+  absl::Span<const float> ValueObservations();
+  absl::Status EmitValued(absl::Span<const float> q);
+  absl::Status RecordStep(int i, int action, float q);
+  absl::Status EndEpisode(int i);
+  absl::StatusOr<uint64_t> WriteStep(int i, bool starts,
+                                     absl::Span<const char> observation);
+  absl::Status WriteItems(int i);
+
+  const std::unique_ptr<VectorEnvironment> environments_;
+  Explorer explorer_;
+  Policy& policy_;
+  Writer& writer_;
+  std::vector<Stream> streams_;
+  std::vector<int> actions_;
+  std::vector<char> batch_;       // Observations and waiting final ones.
+  std::vector<NStepItem> items_;  // Of the environment at hand.
+  ActorStats stats_;
+  bool begun_ = false;
+};
+
+}  // namespace qfleet
+
+#endif  // QFLEET_ACTOR_ACTOR_H_

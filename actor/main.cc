@@ -1,0 +1,101 @@
+// qfleet-actor: acts, evaluates for a learner, or evaluates a run directory.
+
+#include <iostream>
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "actor/run.h"
+#include "common/metrics.h"
+#include "common/process.h"
+#include "common/shutdown.h"
+#include "common/status_macros.h"
+#include "config/config.h"
+#include "model/runtime.h"
+#include "spdlog/spdlog.h"
+
+namespace qfleet {
+namespace {
+
+struct Options {
+  ProcessFlags flags;
+  int actor = 0;
+  bool evaluator = false;
+  std::string evaluate;
+  int episodes = 0;
+  bool json = false;
+};
+
+absl::Status CheckAddresses(const v1::Config& config, const Options& options) {
+  if (config.cluster().learner().empty()) {
+    return absl::InvalidArgumentError(
+        "cluster.learner is not set: allowed is the learner's gRPC address, "
+        "host:port or unix:PATH");
+  }
+  if (!options.evaluator && config.cluster().replay().empty()) {
+    return absl::InvalidArgumentError(
+        "cluster.replay is empty: allowed is one gRPC address a shard");
+  }
+  if (options.actor < 0 || options.actor >= config.actors().count()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--actor = ", options.actor, ": allowed is 0 to ",
+                     config.actors().count() - 1, " (actors.count - 1)"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Run(const Options& options, ShutdownSignal& shutdown) {
+  QFLEET_ASSIGN_OR_RETURN(v1::Config config, LoadConfig(options.flags.config,
+                                                        options.flags.set));
+  QFLEET_RETURN_IF_ERROR(CheckAddresses(config, options));
+  Metrics metrics;
+  QFLEET_ASSIGN_OR_RETURN(const std::string address,
+                          metrics.Serve(options.flags.metrics));
+  spdlog::info("{}; metrics at http://{}/metrics", InitTorch(1), address);
+  QFLEET_RETURN_IF_ERROR(
+      WriteReadyFile(options.flags.ready_file, /*grpc=*/"", address));
+  return options.evaluator
+             ? RunEvaluator(config, shutdown, metrics)
+             : RunActor(config, options.actor, shutdown, metrics);
+}
+
+int Main(int argc, char** argv) {
+  Options options;
+  CLI::App app("Acts in environments and sends experience to the replay "
+               "shards.",
+               "qfleet-actor");
+  options.flags.Register(app, /*default_listen=*/"");
+  app.add_option("--actor", options.actor, "Number of this actor, from 0")
+      ->capture_default_str();
+  app.add_flag("--evaluator", options.evaluator,
+               "Evaluate the learner's policies instead of acting");
+  app.add_option("--evaluate", options.evaluate,
+                 "Evaluate this run directory's newest checkpoint and end");
+  app.add_option("--episodes", options.episodes,
+                 "With --evaluate: how many; 0: as in the run's config")
+      ->check(CLI::NonNegativeNumber);
+  app.add_flag("--json", options.json, "With --evaluate: print JSON");
+  app.get_option("--config")->required(false);
+  if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
+
+  ShutdownSignal shutdown;
+  const std::string role = options.evaluator
+                               ? "evaluator"
+                               : absl::StrCat("actor-", options.actor);
+  InitLog(role);
+  absl::Status status;
+  if (!options.evaluate.empty()) {
+    InitTorch(1);
+    status = EvaluateRun(options.evaluate, options.episodes, options.json);
+  } else if (options.flags.config.empty()) {
+    status = absl::InvalidArgumentError("--config is required");
+  } else {
+    status = Run(options, shutdown);
+  }
+  return status.ok() ? kExitReached : Fail(role, status);
+}
+
+}  // namespace
+}  // namespace qfleet
+
+int main(int argc, char** argv) { return qfleet::Main(argc, argv); }

@@ -1,0 +1,53 @@
+#include "actor/n_step.h"
+
+#include <cmath>
+
+namespace qfleet {
+
+void NStep::OnObservation(uint64_t index, float max_q,
+                          std::vector<NStepItem>& items) {
+  if (static_cast<int>(transitions_.size()) < n_) return;
+  items.push_back(Make(index, /*terminated=*/false, max_q));
+  transitions_.pop_front();
+}
+
+void NStep::OnAction(uint64_t index, int action, float q, float reward) {
+  transitions_.push_back({index, action, q, reward});
+}
+
+void NStep::OnTerminated(uint64_t index, std::vector<NStepItem>& items) {
+  while (!transitions_.empty()) {
+    items.push_back(Make(index, /*terminated=*/true, 0));
+    transitions_.pop_front();
+  }
+}
+
+void NStep::OnTruncated(uint64_t index, float max_q,
+                        std::vector<NStepItem>& items) {
+  while (!transitions_.empty()) {
+    items.push_back(Make(index, /*terminated=*/false, max_q));
+    transitions_.pop_front();
+  }
+}
+
+NStepItem NStep::Make(uint64_t last, bool terminated, float max_q) const {
+  double sum = 0;
+  double discount = 1;
+  for (const Transition& transition : transitions_) {
+    sum += discount * transition.reward;
+    discount *= gamma_;
+  }
+  if (terminated) discount = 0;
+  const Transition& first = transitions_.front();
+  NStepItem item;
+  item.first = first.index;
+  item.last = last;
+  item.action = first.action;
+  item.return_ = static_cast<float>(sum);
+  item.discount = static_cast<float>(discount);
+  item.priority =
+      static_cast<float>(std::abs(sum + discount * max_q - first.q));
+  return item;
+}
+
+}  // namespace qfleet

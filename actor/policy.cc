@@ -1,0 +1,60 @@
+#include "actor/policy.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/checkpoint_file.h"
+#include "common/status_macros.h"
+#include "model/tensors.h"
+
+namespace qfleet {
+
+absl::Status CheckPublication(const v1::Publication& publication,
+                              const Network& network) {
+  if (publication.network() != network.signature()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "weights of the network \"", publication.network(),
+        "\": allowed is this process's network \"", network.signature(),
+        "\""));
+  }
+  const size_t bytes = network.parameter_count() * sizeof(float);
+  if (publication.parameters().size() != bytes) {
+    return absl::DataLossError(absl::StrCat(
+        "weights of ", publication.parameters().size(),
+        " bytes: the network has ", bytes));
+  }
+  if (Hash64(publication.parameters()) != publication.hash()) {
+    return absl::DataLossError(absl::StrCat(
+        "weights of version ", publication.version(),
+        ": the checksum does not match"));
+  }
+  return absl::OkStatus();
+}
+
+Policy::Policy(std::shared_ptr<const Network> network,
+               const v1::TensorSpec& observation)
+    : network_(std::move(network)),
+      observation_(observation),
+      parameters_(*network_) {}
+
+absl::Status Policy::SetWeights(const v1::Publication& publication) {
+  QFLEET_RETURN_IF_ERROR(CheckPublication(publication, *network_));
+  std::memcpy(parameters_.values().data(), publication.parameters().data(),
+              publication.parameters().size());
+  version_ = publication.version();
+  return absl::OkStatus();
+}
+
+absl::Span<const float> Policy::QValues(absl::Span<const char> observations,
+                                        int rows) {
+  c10::InferenceMode no_autograd;
+  at::Tensor input = WrapRows(observation_, observations.data(), rows);
+  q_ = network_->Forward(parameters_.views(), input).contiguous();
+  return absl::MakeConstSpan(q_.data_ptr<float>(), q_.numel());
+}
+
+}  // namespace qfleet

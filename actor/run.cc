@@ -1,0 +1,282 @@
+#include "actor/run.h"
+
+#include <atomic>
+#include <iostream>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "actor/actor.h"
+#include "actor/evaluator.h"
+#include "actor/explorer.h"
+#include "actor/policy.h"
+#include "actor/weight_subscriber.h"
+#include "common/checkpoint_file.h"
+#include "common/random.h"
+#include "common/status_macros.h"
+#include "config/config.h"
+#include "envs/registry.h"
+#include "nlohmann/json.hpp"
+#include "replay_client/remote_writer.h"
+#include "spdlog/spdlog.h"
+
+namespace qfleet {
+namespace {
+
+constexpr absl::Duration kReportPeriod = absl::Milliseconds(250);
+
+struct ActorMetrics {
+  explicit ActorMetrics(Metrics& metrics)
+      : env_steps(metrics.Counter("qfleet_actor_env_steps_total",
+                                  "Environment steps taken.")),
+        episodes(metrics.Counter("qfleet_actor_episodes_total",
+                                 "Episodes ended.")),
+        items(metrics.Counter("qfleet_actor_items_stored_total",
+                              "Items that shards acknowledged as stored.")),
+        skipped(metrics.Counter("qfleet_actor_items_skipped_total",
+                                "Items whose steps a shard did not hold.")),
+        reconnects(metrics.Counter("qfleet_actor_writer_reconnects_total",
+                                   "Append streams opened again.")),
+        waited(metrics.Counter(
+            "qfleet_actor_writer_wait_seconds_total",
+            "Time spent waiting for shards to take more data.")),
+        unacknowledged(metrics.Gauge("qfleet_actor_unacknowledged_bytes",
+                                     "Sent or to be sent, not acknowledged.")),
+        shards(metrics.Gauge("qfleet_actor_shards_connected",
+                             "Replay shards connected.")),
+        version(metrics.Gauge("qfleet_actor_policy_version",
+                              "Policy version in use.")),
+        age(metrics.Gauge("qfleet_actor_policy_age_seconds",
+                          "Time since the policy in use was received.")) {}
+
+  prometheus::Counter& env_steps;
+  prometheus::Counter& episodes;
+  prometheus::Counter& items;
+  prometheus::Counter& skipped;
+  prometheus::Counter& reconnects;
+  prometheus::Counter& waited;
+  prometheus::Gauge& unacknowledged;
+  prometheus::Gauge& shards;
+  prometheus::Gauge& version;
+  prometheus::Gauge& age;
+};
+
+void Advance(prometheus::Counter& counter, double total) {
+  if (total > counter.Value()) counter.Increment(total - counter.Value());
+}
+
+void Export(const ActorStats& actor, const WriterStats& writer,
+            const v1::SubscribeRequest& progress, ActorMetrics& metrics) {
+  Advance(metrics.env_steps, static_cast<double>(actor.env_steps));
+  Advance(metrics.episodes, static_cast<double>(actor.episodes));
+  Advance(metrics.items, static_cast<double>(writer.items_stored));
+  Advance(metrics.skipped, static_cast<double>(writer.items_skipped));
+  Advance(metrics.reconnects, static_cast<double>(writer.reconnects));
+  Advance(metrics.waited, writer.waited_seconds);
+  metrics.unacknowledged.Set(static_cast<double>(writer.unacknowledged_bytes));
+  metrics.shards.Set(writer.shards_connected);
+  metrics.version.Set(static_cast<double>(progress.policy_version()));
+  metrics.age.Set(progress.policy_age_seconds());
+}
+
+absl::StatusOr<std::shared_ptr<const Network>> MakeNetwork(
+    const v1::Config& config, v1::TensorSpec* observation) {
+  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Environment> environment,
+                          MakeEnvironment(config.environment()));
+  *observation = environment->spec().observation;
+  return Network::Make(config.network(), environment->spec());
+}
+
+WriterOptions WriterOptionsFor(const v1::Config& config, int index) {
+  WriterOptions options;
+  options.table = config.replay().table().name();
+  options.signature = config.replay().table().signature();
+  options.shards.assign(config.cluster().replay().begin(),
+                        config.cluster().replay().end());
+  options.first_stream = index * config.actors().environments();
+  options.batch_bytes = config.actors().batch_bytes();
+  options.batch_age = absl::Milliseconds(config.actors().batch_ms());
+  options.max_unacknowledged_bytes =
+      config.actors().max_unacknowledged_bytes();
+  return options;
+}
+
+// Ends the writer's waits when a shutdown is requested, for as long as it
+// lives.
+class StopOnShutdown {
+ public:
+  StopOnShutdown(ShutdownSignal& shutdown, RemoteWriter& writer)
+      : thread_([this, &shutdown, &writer] {
+          while (!ended_.load() &&
+                 !shutdown.WaitFor(absl::Milliseconds(100))) {
+          }
+          // What is on its way has this long to be acknowledged.
+          const absl::Time last = absl::Now() + absl::Seconds(3);
+          while (!ended_.load() && absl::Now() < last) {
+            absl::SleepFor(absl::Milliseconds(20));
+          }
+          writer.Stop();
+        }) {}
+  ~StopOnShutdown() {
+    ended_.store(true);
+    thread_.join();
+  }
+
+ private:
+  std::atomic<bool> ended_{false};
+  std::thread thread_;
+};
+
+}  // namespace
+
+absl::Status RunActor(const v1::Config& config, int index,
+                      ShutdownSignal& shutdown, Metrics& metrics) {
+  v1::TensorSpec observation;
+  QFLEET_ASSIGN_OR_RETURN(std::shared_ptr<const Network> network,
+                          MakeNetwork(config, &observation));
+  const uint64_t seed = MixSeed(config.seed(), 1 + index);
+  QFLEET_ASSIGN_OR_RETURN(
+      std::unique_ptr<VectorEnvironment> environments,
+      MakeVectorEnvironment(config.environment(),
+                            config.actors().environments(),
+                            MixSeed(seed, 1)));
+  ActorMetrics exported(metrics);
+  WeightSubscriber weights(config.cluster().learner(), network, "actor");
+  std::unique_ptr<RemoteWriter> writer =
+      MakeRemoteWriter(WriterOptionsFor(config, index));
+  StopOnShutdown stop(shutdown, *writer);
+  Policy policy(network, observation);
+  Actor actor(config.algorithm(), std::move(environments),
+              Explorer::Ladder(config.actors(), index, MixSeed(seed, 2)),
+              policy, *writer);
+
+  absl::Time received = absl::Now();
+  absl::Time reported;
+  while (!shutdown.requested()) {
+    // Blocks only until there is a first policy.
+    QFLEET_ASSIGN_OR_RETURN(
+        std::shared_ptr<const v1::Publication> newest,
+        weights.WaitNewer(policy.version(), policy.version() == 0
+                                                ? absl::Milliseconds(100)
+                                                : absl::ZeroDuration()));
+    if (newest != nullptr) {
+      if (policy.version() == 0) {
+        spdlog::info("acting from policy version {}", newest->version());
+      }
+      QFLEET_RETURN_IF_ERROR(policy.SetWeights(*newest));
+      received = absl::Now();
+    }
+    if (policy.version() == 0) continue;
+    absl::Status status = actor.Step();
+    if (!status.ok() && shutdown.requested()) break;
+    QFLEET_RETURN_IF_ERROR(status);
+    const absl::Time now = absl::Now();
+    if (now - reported < kReportPeriod) continue;
+    reported = now;
+    v1::SubscribeRequest progress;
+    progress.set_env_steps(actor.stats().env_steps);
+    progress.set_episodes(actor.stats().episodes);
+    progress.set_return_sum(actor.stats().return_sum);
+    progress.set_policy_version(policy.version());
+    progress.set_policy_age_seconds(absl::ToDoubleSeconds(now - received));
+    weights.Report(progress);
+    Export(actor.stats(), writer->Stats(), progress, exported);
+  }
+  absl::Status flushed = writer->Flush();
+  if (!flushed.ok()) {
+    spdlog::warn("not everything was acknowledged at the end: {}",
+                 std::string(flushed.message()));
+  }
+  const WriterStats stats = writer->Stats();
+  spdlog::info("stopped after {} environment steps, {} items stored",
+               actor.stats().env_steps, stats.items_stored);
+  return absl::OkStatus();
+}
+
+absl::Status RunEvaluator(const v1::Config& config, ShutdownSignal& shutdown,
+                          Metrics& metrics) {
+  v1::TensorSpec observation;
+  QFLEET_ASSIGN_OR_RETURN(std::shared_ptr<const Network> network,
+                          MakeNetwork(config, &observation));
+  auto& evaluations = metrics.Counter("qfleet_evaluator_evaluations_total",
+                                      "Evaluations done.");
+  auto& mean_return =
+      metrics.Gauge("qfleet_evaluator_mean_return",
+                    "Mean return of the last evaluation's greedy episodes.");
+  auto& seconds = metrics.Gauge("qfleet_evaluator_duration_seconds",
+                                "How long the last evaluation took.");
+  WeightSubscriber weights(config.cluster().learner(), network, "evaluator");
+  Policy policy(network, observation);
+  uint64_t next_updates = 1;  // Not the untrained policy.
+  while (!shutdown.requested()) {
+    QFLEET_ASSIGN_OR_RETURN(
+        std::shared_ptr<const v1::Publication> newest,
+        weights.WaitNewer(policy.version(), absl::Milliseconds(100)));
+    if (newest == nullptr) continue;
+    QFLEET_RETURN_IF_ERROR(policy.SetWeights(*newest));
+    if (newest->updates() < next_updates) continue;
+    next_updates = newest->updates() + config.evaluation().period_updates();
+    const absl::Time begun = absl::Now();
+    absl::StatusOr<v1::Evaluation> result = Evaluate(
+        config, policy, [&shutdown] { return shutdown.requested(); });
+    if (!result.ok()) {
+      if (absl::IsCancelled(result.status())) break;
+      return result.status();
+    }
+    result->set_updates(newest->updates());
+    evaluations.Increment();
+    mean_return.Set(result->mean_return());
+    seconds.Set(absl::ToDoubleSeconds(absl::Now() - begun));
+    v1::EvaluationReport report;
+    *report.mutable_evaluation() = *std::move(result);
+    *report.mutable_policy() = *newest;
+    absl::Status sent = weights.Report(report);
+    if (!sent.ok() && !shutdown.requested()) {
+      spdlog::warn("evaluation of version {} not delivered: {}",
+                   newest->version(), std::string(sent.message()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EvaluateRun(const std::string& run_dir, int episodes,
+                         bool json) {
+  QFLEET_ASSIGN_OR_RETURN(
+      v1::Checkpoint checkpoint,
+      ReadNewestCheckpoint(absl::StrCat(run_dir, "/checkpoints")));
+  QFLEET_ASSIGN_OR_RETURN(v1::Config config,
+                          ParseConfig(checkpoint.config(), "checkpoint"));
+  if (episodes > 0) config.mutable_evaluation()->set_episodes(episodes);
+  v1::TensorSpec observation;
+  QFLEET_ASSIGN_OR_RETURN(std::shared_ptr<const Network> network,
+                          MakeNetwork(config, &observation));
+  Policy policy(network, observation);
+  QFLEET_RETURN_IF_ERROR(policy.SetWeights(checkpoint.policy()));
+  QFLEET_ASSIGN_OR_RETURN(v1::Evaluation result, Evaluate(config, policy));
+  if (json) {
+    nlohmann::ordered_json line = {
+        {"run_dir", run_dir},
+        {"policy_version", result.policy_version()},
+        {"updates", checkpoint.policy().updates()},
+        {"episodes", result.episodes()},
+        {"mean_return", result.mean_return()},
+        {"median_return", result.median_return()},
+        {"min_return", result.min_return()},
+        {"max_return", result.max_return()},
+        {"mean_length", result.mean_length()}};
+    std::cout << line.dump() << std::endl;
+  } else {
+    std::cout << absl::StrFormat(
+        "mean return %.2f over %d greedy episodes (median %.1f, %.0f to %.0f; "
+        "mean length %.1f), policy version %d after %d updates\n",
+        result.mean_return(), result.episodes(), result.median_return(),
+        result.min_return(), result.max_return(), result.mean_length(),
+        result.policy_version(), checkpoint.policy().updates());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace qfleet

@@ -1,0 +1,31 @@
+// The loops of the actor process: acting, and evaluating.
+
+#ifndef QFLEET_ACTOR_RUN_H_
+#define QFLEET_ACTOR_RUN_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "common/metrics.h"
+#include "common/shutdown.h"
+#include "qfleet/v1/config.pb.h"
+
+namespace qfleet {
+
+// Acts with number `index` of config.actors().count() until shutdown is
+// requested. OK then; what was acted is acknowledged by the shards.
+absl::Status RunActor(const v1::Config& config, int index,
+                      ShutdownSignal& shutdown, Metrics& metrics);
+
+// Evaluates publications, newest first, evaluation.period_updates apart, and
+// reports to the learner, until shutdown is requested.
+absl::Status RunEvaluator(const v1::Config& config, ShutdownSignal& shutdown,
+                          Metrics& metrics);
+
+// Evaluates the newest checkpoint of a run directory over `episodes` episodes
+// (0: as the run's config says) and prints the result.
+absl::Status EvaluateRun(const std::string& run_dir, int episodes, bool json);
+
+}  // namespace qfleet
+
+#endif  // QFLEET_ACTOR_RUN_H_

@@ -1,0 +1,139 @@
+#include "actor/weight_subscriber.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "actor/policy.h"
+#include "common/grpc.h"
+#include "spdlog/spdlog.h"
+
+namespace qfleet {
+namespace {
+
+constexpr absl::Duration kFirstBackoff = absl::Milliseconds(50);
+constexpr absl::Duration kMaxBackoff = absl::Seconds(1);
+constexpr absl::Duration kReportDeadline = absl::Seconds(10);
+
+}  // namespace
+
+WeightSubscriber::WeightSubscriber(const std::string& address,
+                                   std::shared_ptr<const Network> network,
+                                   const std::string& role)
+    : address_(address),
+      network_(std::move(network)),
+      role_(role),
+      channel_(MakeChannel(address)),
+      stub_(v1::Weights::NewStub(channel_)),
+      thread_([this] { Run(); }) {}
+
+WeightSubscriber::~WeightSubscriber() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopped_ = true;
+    if (context_ != nullptr) context_->TryCancel();
+  }
+  thread_.join();
+}
+
+absl::StatusOr<std::shared_ptr<const v1::Publication>>
+WeightSubscriber::Newer(uint64_t than) const {
+  return WaitNewer(than, absl::ZeroDuration());
+}
+
+absl::StatusOr<std::shared_ptr<const v1::Publication>>
+WeightSubscriber::WaitNewer(uint64_t than, absl::Duration timeout) const {
+  absl::MutexLock lock(&mutex_);
+  auto ready = [this, than]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return !fatal_.ok() || (newest_ != nullptr && newest_->version() > than);
+  };
+  mutex_.AwaitWithTimeout(absl::Condition(&ready), timeout);
+  if (!fatal_.ok()) return fatal_;
+  if (newest_ != nullptr && newest_->version() > than) return newest_;
+  return nullptr;
+}
+
+void WeightSubscriber::Report(const v1::SubscribeRequest& progress) {
+  absl::MutexLock lock(&write_mutex_);
+  if (stream_ != nullptr) stream_->Write(progress);
+}
+
+absl::Status WeightSubscriber::Report(const v1::EvaluationReport& report) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       absl::ToChronoMilliseconds(kReportDeadline));
+  context.set_wait_for_ready(true);
+  v1::ReportEvaluationResponse response;
+  return FromGrpc(stub_->ReportEvaluation(&context, report, &response));
+}
+
+uint64_t WeightSubscriber::rejected() const {
+  absl::MutexLock lock(&mutex_);
+  return rejected_;
+}
+
+void WeightSubscriber::Run() {
+  absl::Duration backoff = kFirstBackoff;
+  for (;;) {
+    const absl::Time begun = absl::Now();
+    absl::Status status = FollowOnce();
+    absl::MutexLock lock(&mutex_);
+    if (stopped_) return;
+    if (status.code() == absl::StatusCode::kFailedPrecondition ||
+        status.code() == absl::StatusCode::kUnimplemented) {
+      fatal_ = absl::FailedPreconditionError(
+          absl::StrCat("learner ", address_, ": ", status.message()));
+      return;
+    }
+    // A stream that lasted was a good connection: begin again from the start.
+    if (absl::Now() - begun > kMaxBackoff) backoff = kFirstBackoff;
+    mutex_.AwaitWithTimeout(absl::Condition(&stopped_), backoff);
+    if (stopped_) return;
+    backoff = std::min(backoff * 2, kMaxBackoff);
+  }
+}
+
+absl::Status WeightSubscriber::FollowOnce() {
+  grpc::ClientContext context;
+  v1::SubscribeRequest hello;
+  hello.set_network(network_->signature());
+  hello.set_role(role_);
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopped_) return absl::CancelledError("stopped");
+    context_ = &context;
+    if (newest_ != nullptr) hello.set_have_version(newest_->version());
+  }
+  std::unique_ptr<Stream> stream = stub_->Subscribe(&context);
+  if (stream->Write(hello)) {
+    {
+      absl::MutexLock lock(&write_mutex_);
+      stream_ = stream.get();
+    }
+    v1::Publication publication;
+    while (stream->Read(&publication)) Take(std::move(publication));
+    absl::MutexLock lock(&write_mutex_);
+    stream_ = nullptr;
+  }
+  grpc::Status status = stream->Finish();
+  absl::MutexLock lock(&mutex_);
+  context_ = nullptr;
+  return FromGrpc(status);
+}
+
+void WeightSubscriber::Take(v1::Publication publication) {
+  absl::Status status = CheckPublication(publication, *network_);
+  absl::MutexLock lock(&mutex_);
+  if (!status.ok()) {
+    ++rejected_;
+    spdlog::warn("publication refused: {}", std::string(status.message()));
+    return;
+  }
+  // A learner that was restarted without a checkpoint begins at 1 again: what
+  // it sends is the newest there is.
+  newest_ = std::make_shared<const v1::Publication>(std::move(publication));
+}
+
+}  // namespace qfleet

@@ -1,0 +1,85 @@
+// Follows the learner's publications and tells it how far this process is.
+//
+// Threads: one of its own reads the stream and keeps the newest publication;
+// the actor's thread takes it between two steps and reports progress.
+
+#ifndef QFLEET_ACTOR_WEIGHT_SUBSCRIBER_H_
+#define QFLEET_ACTOR_WEIGHT_SUBSCRIBER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "grpcpp/channel.h"
+#include "grpcpp/client_context.h"
+#include "model/network.h"
+#include "qfleet/v1/weights.grpc.pb.h"
+#include "qfleet/v1/weights.pb.h"
+
+namespace qfleet {
+
+// Thread-safe. Reconnects by itself for as long as it lives.
+class WeightSubscriber {
+ public:
+  // `role`: "actor" or "evaluator".
+  WeightSubscriber(const std::string& address,
+                   std::shared_ptr<const Network> network,
+                   const std::string& role);
+  ~WeightSubscriber();
+
+  // The newest publication if it is newer than `than`, else null. Never waits.
+  // FAILED_PRECONDITION once the learner has refused this process.
+  absl::StatusOr<std::shared_ptr<const v1::Publication>> Newer(
+      uint64_t than) const;
+
+  // The same, but waits up to `timeout` for one.
+  absl::StatusOr<std::shared_ptr<const v1::Publication>> WaitNewer(
+      uint64_t than, absl::Duration timeout) const;
+
+  // Sends the fields of `progress` that are not of the first message only.
+  // Dropped while not connected: they are totals.
+  void Report(const v1::SubscribeRequest& progress);
+
+  // Delivers an evaluation; tried once.
+  absl::Status Report(const v1::EvaluationReport& report);
+
+  uint64_t rejected() const;  // Publications that were not whole.
+
+ private:
+  using Stream =
+      grpc::ClientReaderWriter<v1::SubscribeRequest, v1::Publication>;
+
+  void Run();
+  absl::Status FollowOnce();
+  void Take(v1::Publication publication);
+
+  const std::string address_;
+  const std::shared_ptr<const Network> network_;
+  const std::string role_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  const std::unique_ptr<v1::Weights::Stub> stub_;
+
+  mutable absl::Mutex mutex_;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status fatal_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<const v1::Publication> newest_ ABSL_GUARDED_BY(mutex_);
+  grpc::ClientContext* context_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  uint64_t rejected_ ABSL_GUARDED_BY(mutex_) = 0;
+
+  // Held while writing to the stream, which may block for the network; never
+  // together with mutex_.
+  absl::Mutex write_mutex_;
+  Stream* stream_ ABSL_GUARDED_BY(write_mutex_) = nullptr;
+
+  std::thread thread_;  // Last: starts when all else is there.
+};
+
+}  // namespace qfleet
+
+#endif  // QFLEET_ACTOR_WEIGHT_SUBSCRIBER_H_

@@ -1,0 +1,58 @@
+// A learning algorithm: what turns batches into weights. It owns its networks,
+// targets and optimizers; nobody outside sees how many there are.
+//
+// To add one: a file of its own, a message in AlgorithmConfig's `kind`, a line
+// in MakeAlgorithm, and the table that it needs in config/ (TableFor).
+
+#ifndef QFLEET_LEARNER_ALGORITHMS_ALGORITHM_H_
+#define QFLEET_LEARNER_ALGORITHMS_ALGORITHM_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "learner/batch.h"
+#include "model/network.h"
+#include "qfleet/v1/checkpoint.pb.h"
+#include "qfleet/v1/config.pb.h"
+
+namespace qfleet {
+
+struct UpdateResult {
+  double loss = 0;
+  std::vector<float> priorities;  // [B], unweighted |TD error|.
+  double mean_q = 0;              // Of the greedy actions.
+  double gradient_norm = 0;       // Before clipping.
+};
+
+// Thread-compatible. May throw LibTorch's exceptions, which the loop catches.
+class Algorithm {
+ public:
+  virtual ~Algorithm() = default;
+
+  // One optimizer step.
+  virtual UpdateResult Update(const Batch& batch) = 0;
+  virtual int64_t updates() const = 0;
+
+  // The parameters that actors run, float32, flat.
+  virtual std::string Publish() const = 0;
+  virtual const Network& network() const = 0;
+
+  // All state, so that a loaded algorithm goes on as if never stopped.
+  virtual std::vector<v1::NamedTensor> Save() = 0;
+  // FAILED_PRECONDITION naming the tensor that is missing or does not fit;
+  // nothing has changed then.
+  virtual absl::Status Load(int64_t updates,
+                            const std::vector<v1::NamedTensor>& tensors) = 0;
+};
+
+// The one that config.algorithm() names.
+absl::StatusOr<std::unique_ptr<Algorithm>> MakeAlgorithm(
+    const v1::Config& config);
+
+}  // namespace qfleet
+
+#endif  // QFLEET_LEARNER_ALGORITHMS_ALGORITHM_H_

@@ -1,0 +1,40 @@
+#include "learner/batch.h"
+
+#include <ATen/ATen.h>
+
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+#include "common/table_spec.h"
+#include "model/tensors.h"
+
+namespace qfleet {
+
+Batch::Batch(const v1::TableSignature& signature, const SampleBatch& sample,
+             double beta)
+    : rows_(sample.rows()) {
+  size_t next = 0;
+  auto add = [&](const v1::TensorSpec& spec) {
+    columns_.emplace_back(
+        spec.name(), WrapRows(spec, sample.columns[next++].data(), rows_));
+  };
+  for (const v1::TensorSpec& spec : signature.item_columns()) add(spec);
+  for (const v1::View& view : signature.views()) {
+    add(ViewTensor(signature, view));
+  }
+  const std::vector<float> weights =
+      ImportanceWeights(sample.scaled_probability, beta);
+  weights_ = at::empty({rows_}, at::kFloat);
+  std::memcpy(weights_.data_ptr<float>(), weights.data(),
+              weights.size() * sizeof(float));
+}
+
+const at::Tensor& Batch::operator[](absl::string_view column) const {
+  for (const auto& [name, tensor] : columns_) {
+    if (name == column) return tensor;
+  }
+  throw std::out_of_range("batch column " + std::string(column));
+}
+
+}  // namespace qfleet

@@ -1,0 +1,41 @@
+// A sampled batch as tensors.
+
+#ifndef QFLEET_LEARNER_BATCH_H_
+#define QFLEET_LEARNER_BATCH_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "qfleet/v1/replay.pb.h"
+#include "replay_client/sampler.h"
+
+namespace qfleet {
+
+// The columns of a batch by name, [B, shape...] each, over the batch's own
+// memory, which must outlive it; and the importance weights.
+// Thread-compatible.
+class Batch {
+ public:
+  Batch(const v1::TableSignature& signature, const SampleBatch& sample,
+        double beta);
+
+  int rows() const { return rows_; }
+
+  // Throws std::out_of_range for a column that is not there: the algorithm has
+  // asked for a table that has it.
+  const at::Tensor& operator[](absl::string_view column) const;
+
+  const at::Tensor& weights() const { return weights_; }  // float32 [B]
+
+ private:
+  int rows_;
+  std::vector<std::pair<std::string, at::Tensor>> columns_;
+  at::Tensor weights_;
+};
+
+}  // namespace qfleet
+
+#endif  // QFLEET_LEARNER_BATCH_H_

@@ -1,0 +1,100 @@
+// qfleet-learner: the update loop, its service, its run directory.
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "common/grpc.h"
+#include "common/metrics.h"
+#include "common/process.h"
+#include "common/shutdown.h"
+#include "common/status_macros.h"
+#include "config/config.h"
+#include "learner/loop.h"
+#include "learner/publisher.h"
+#include "learner/run.h"
+#include "learner/trainer.h"
+#include "learner/weights_service.h"
+#include "model/runtime.h"
+#include "replay_client/remote_sampler.h"
+#include "spdlog/spdlog.h"
+
+namespace qfleet {
+namespace {
+
+SamplerOptions SamplerOptionsFor(const v1::Config& config) {
+  SamplerOptions options;
+  options.table = config.replay().table().name();
+  options.signature = config.replay().table().signature();
+  options.shards.assign(config.cluster().replay().begin(),
+                        config.cluster().replay().end());
+  options.batch_size = config.learner().batch_size();
+  options.prefetch = config.learner().prefetch();
+  options.seed = config.seed();
+  return options;
+}
+
+absl::StatusOr<Outcome> RunLearner(const ProcessFlags& flags,
+                                   const std::string& run_dir,
+                                   ShutdownSignal& shutdown) {
+  QFLEET_ASSIGN_OR_RETURN(v1::Config config,
+                          LoadConfig(flags.config, flags.set));
+  if (config.cluster().replay().empty()) {
+    return absl::InvalidArgumentError(
+        "cluster.replay is empty: allowed is one gRPC address a shard");
+  }
+  Metrics metrics;
+  QFLEET_ASSIGN_OR_RETURN(const std::string metrics_address,
+                          metrics.Serve(flags.metrics));
+  spdlog::info("{}; metrics at http://{}/metrics",
+               InitTorch(config.learner().threads()), metrics_address);
+  Run run(config, run_dir, metrics);
+  QFLEET_RETURN_IF_ERROR(run.Open());
+  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Algorithm> algorithm,
+                          MakeAlgorithm(config));
+  Publisher publisher(algorithm->network().signature());
+  WeightsService service(publisher, run);
+  publisher.Publish(algorithm->Publish(), algorithm->updates());
+
+  GrpcServer server;
+  QFLEET_RETURN_IF_ERROR(server.Start(flags.listen, {&service}));
+  server.SetServing(true);
+  spdlog::info("weights at {}", server.address());
+  std::unique_ptr<RemoteSampler> sampler =
+      MakeRemoteSampler(SamplerOptionsFor(config), metrics);
+  QFLEET_RETURN_IF_ERROR(WriteReadyFile(flags.ready_file, server.address(),
+                                        metrics_address));
+
+  Trainer trainer(config, std::move(algorithm), *sampler);
+  absl::StatusOr<Outcome> outcome = TrainUntilDone(
+      config, trainer, *sampler, publisher, run,
+      [&service] { return service.Actors(); },
+      [&shutdown] { return shutdown.requested(); });
+  sampler->Stop();
+  service.CloseSubscriptions();
+  server.Shutdown(absl::Seconds(2));
+  return outcome;
+}
+
+int Main(int argc, char** argv) {
+  ProcessFlags flags;
+  std::string run_dir;
+  CLI::App app("Samples the replay shards, updates the network, publishes it.",
+               "qfleet-learner");
+  flags.Register(app, /*default_listen=*/"127.0.0.1:7301");
+  app.add_option("--run_dir", run_dir, "Run directory: metrics, checkpoints")
+      ->required();
+  if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
+  ShutdownSignal shutdown;
+  InitLog("learner");
+  absl::StatusOr<Outcome> outcome = RunLearner(flags, run_dir, shutdown);
+  if (!outcome.ok()) return Fail("learner", outcome.status());
+  return *outcome == Outcome::kNotReached ? kExitNotReached : kExitReached;
+}
+
+}  // namespace
+}  // namespace qfleet
+
+int main(int argc, char** argv) { return qfleet::Main(argc, argv); }

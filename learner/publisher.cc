@@ -1,0 +1,31 @@
+#include "learner/publisher.h"
+
+#include "common/checkpoint_file.h"
+
+namespace qfleet {
+
+void Publisher::Publish(std::string parameters, uint64_t updates) {
+  auto publication = std::make_shared<v1::Publication>();
+  publication->set_version(version() + 1);
+  publication->set_updates(updates);
+  publication->set_network(network_);
+  publication->set_hash(Hash64(parameters));
+  publication->set_parameters(std::move(parameters));
+  {
+    absl::MutexLock lock(&mutex_);
+    newest_ = std::move(publication);
+  }
+  if (listener_) listener_();
+}
+
+std::shared_ptr<const v1::Publication> Publisher::newest() const {
+  absl::MutexLock lock(&mutex_);
+  return newest_;
+}
+
+uint64_t Publisher::version() const {
+  absl::MutexLock lock(&mutex_);
+  return newest_ == nullptr ? 0 : newest_->version();
+}
+
+}  // namespace qfleet

@@ -1,0 +1,44 @@
+// The newest policy, for whoever wants it.
+
+#ifndef QFLEET_LEARNER_PUBLISHER_H_
+#define QFLEET_LEARNER_PUBLISHER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "qfleet/v1/weights.pb.h"
+
+namespace qfleet {
+
+// Thread-safe.
+class Publisher {
+ public:
+  explicit Publisher(std::string network) : network_(std::move(network)) {}
+
+  // Makes version 1, 2, ... of these parameters.
+  void Publish(std::string parameters, uint64_t updates);
+
+  // Null before the first.
+  std::shared_ptr<const v1::Publication> newest() const;
+  uint64_t version() const;
+
+  // Called after each Publish, in its thread. Set before the first.
+  void OnPublish(std::function<void()> listener) {
+    listener_ = std::move(listener);
+  }
+
+ private:
+  const std::string network_;
+  std::function<void()> listener_;
+  mutable absl::Mutex mutex_;
+  std::shared_ptr<const v1::Publication> newest_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace qfleet
+
+#endif  // QFLEET_LEARNER_PUBLISHER_H_

@@ -1,0 +1,292 @@
+#include "learner/run.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "common/checkpoint_file.h"
+#include "common/files.h"
+#include "common/proto_json.h"
+#include "common/status_macros.h"
+#include "config/config.h"
+
+namespace qfleet {
+
+struct Run::Exported {
+  explicit Exported(Metrics& metrics)
+      : updates(metrics.Counter("qfleet_learner_updates_total",
+                                "Optimizer steps.")),
+        env_steps(metrics.Counter("qfleet_learner_env_steps_total",
+                                  "Environment steps stored in the replay.")),
+        episodes(metrics.Counter("qfleet_learner_episodes_total",
+                                 "Episodes that actors ended.")),
+        loss(metrics.Gauge("qfleet_learner_loss",
+                           "Mean loss since the report before.")),
+        mean_q(metrics.Gauge("qfleet_learner_mean_q",
+                             "Mean value of the greedy actions.")),
+        gradient_norm(metrics.Gauge("qfleet_learner_gradient_norm",
+                                    "Mean global norm before clipping.")),
+        version(metrics.Gauge("qfleet_learner_policy_version",
+                              "Newest published policy version.")),
+        samples_per_insert(
+            metrics.Gauge("qfleet_learner_samples_per_insert_ratio",
+                          "Items sampled over items inserted, so far.")),
+        evaluation_return(
+            metrics.Gauge("qfleet_learner_evaluation_mean_return",
+                          "Mean return of the last greedy evaluation.")),
+        evaluation_time(metrics.Gauge(
+            "qfleet_learner_last_evaluation_timestamp_seconds",
+            "When the last evaluation was recorded, Unix time.")),
+        waiting(metrics.Gauge(
+            "qfleet_learner_replay_wait_ratio",
+            "Share of the learner's time spent waiting for the replay.")),
+        updating(metrics.Gauge("qfleet_learner_update_ratio",
+                               "Share of the learner's time in updates.")),
+        policy_age(metrics.Gauge(
+            "qfleet_learner_actor_policy_age_seconds",
+            "Age of the oldest policy that an actor acts with.")),
+        actors(metrics.Gauge("qfleet_learner_actors_connected",
+                             "Actors that follow the weights.")) {}
+
+  prometheus::Counter& updates;
+  prometheus::Counter& env_steps;
+  prometheus::Counter& episodes;
+  prometheus::Gauge& loss;
+  prometheus::Gauge& mean_q;
+  prometheus::Gauge& gradient_norm;
+  prometheus::Gauge& version;
+  prometheus::Gauge& samples_per_insert;
+  prometheus::Gauge& evaluation_return;
+  prometheus::Gauge& evaluation_time;
+  prometheus::Gauge& waiting;
+  prometheus::Gauge& updating;
+  prometheus::Gauge& policy_age;
+  prometheus::Gauge& actors;
+};
+
+Run::Run(const v1::Config& config, const std::string& run_dir,
+         Metrics& metrics)
+    : config_(config),
+      run_dir_(run_dir),
+      begun_(absl::Now()),
+      exported_(std::make_shared<Exported>(metrics)),
+      reported_(begun_) {
+  report_.set_state("starting");
+}
+
+absl::Status Run::Open() {
+  QFLEET_RETURN_IF_ERROR(MakeWritableDirectory(run_dir_));
+  QFLEET_RETURN_IF_ERROR(
+      MakeWritableDirectory(absl::StrCat(run_dir_, "/checkpoints")));
+  const std::string path = absl::StrCat(run_dir_, "/metrics.jsonl");
+  lines_.open(path, std::ios::app);
+  if (!lines_) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot write to ", path));
+  }
+  return absl::OkStatus();
+}
+
+double Run::WallSeconds() const {
+  return absl::ToDoubleSeconds(absl::Now() - begun_);
+}
+
+void Run::RecordEvaluation(const v1::EvaluationReport& report) {
+  absl::MutexLock lock(&mutex_);
+  if (outcome_ != Outcome::kNone) return;
+  evaluated_ = report;
+  v1::Evaluation& evaluation = *evaluated_.mutable_evaluation();
+  evaluation.set_env_steps(env_steps_);
+  evaluation.set_wall_seconds(WallSeconds());
+  *report_.mutable_evaluation() = evaluation;
+  exported_->evaluation_return.Set(evaluation.mean_return());
+  exported_->evaluation_time.SetToCurrentTime();
+  if (config_.stop().has_mean_return() &&
+      evaluation.mean_return() >= config_.stop().mean_return()) {
+    outcome_ = Outcome::kReached;
+  }
+}
+
+bool Run::Tick(int64_t updates, const ReplayView& replay) {
+  absl::MutexLock lock(&mutex_);
+  updates_ = updates;
+  CountEnvSteps(replay);
+  CheckBounds();
+  return absl::Now() - reported_ >=
+         absl::Seconds(config_.learner().report_seconds());
+}
+
+void Run::CountEnvSteps(const ReplayView& replay) {
+  // An episode of n environment steps is n + 1 rows: its final observation is
+  // one. A shard that lost its memory counts from 0 again; we do not.
+  const uint64_t steps = replay.steps - std::min(replay.steps, replay.episodes);
+  if (steps > last_view_steps_) env_steps_ += steps - last_view_steps_;
+  last_view_steps_ = steps;
+}
+
+void Run::CheckBounds() {
+  if (outcome_ != Outcome::kNone) return;
+  const v1::StopConfig& stop = config_.stop();
+  const bool bound =
+      (stop.max_env_steps() > 0 &&
+       env_steps_ >= static_cast<uint64_t>(stop.max_env_steps())) ||
+      (stop.max_updates() > 0 && updates_ >= stop.max_updates()) ||
+      (stop.max_seconds() > 0 && WallSeconds() >= stop.max_seconds());
+  if (!bound) return;
+  outcome_ = stop.has_mean_return() ? Outcome::kNotReached : Outcome::kBounded;
+}
+
+absl::Status Run::Report(const TrainerAccount& account,
+                         const ReplayView& replay, const ActorsView& actors,
+                         uint64_t policy_version, const std::string& state) {
+  const absl::Time now = absl::Now();
+  const double seconds =
+      std::max(1e-9, absl::ToDoubleSeconds(now - reported_));
+  v1::RunReport report;
+  {
+    absl::MutexLock lock(&mutex_);
+    report.set_wall_seconds(WallSeconds());
+    report.set_env_steps(env_steps_);
+    report.set_updates(updates_);
+    if (evaluated_.has_evaluation()) {
+      *report.mutable_evaluation() = evaluated_.evaluation();
+    }
+  }
+  report.set_state(state);
+  report.set_policy_version(policy_version);
+  report.set_episodes(actors.episodes);
+  report.set_env_steps_per_second(
+      static_cast<double>(report.env_steps() - reported_env_steps_) / seconds);
+  report.set_updates_per_second(
+      static_cast<double>(report.updates() - reported_updates_) / seconds);
+  report.set_replay_items(replay.size);
+  report.set_replay_bytes(replay.bytes);
+  if (replay.inserted > 0) {
+    report.set_samples_per_insert(static_cast<double>(replay.sampled) /
+                                  static_cast<double>(replay.inserted));
+  }
+  if (account.updates > 0) {
+    const double n = static_cast<double>(account.updates);
+    report.set_loss(account.loss / n);
+    report.set_mean_q(account.mean_q / n);
+    report.set_gradient_norm(account.gradient_norm / n);
+  }
+  const uint64_t episodes = actors.episodes - reported_episodes_;
+  report.set_exploring_return(
+      episodes > 0 ? (actors.return_sum - reported_return_sum_) / episodes
+                   : Newest().exploring_return());
+  report.set_weight_age_seconds(actors.oldest_policy_seconds);
+  report.set_actors(actors.connected);
+  report.set_shards(replay.shards);
+  report.set_priorities_applied(replay.priorities_applied);
+  report.set_priorities_stale(replay.priorities_stale);
+  report.set_share_waiting_for_replay(
+      std::min(1.0, account.wait_seconds / seconds));
+  report.set_share_updating(std::min(1.0, account.update_seconds / seconds));
+
+  reported_ = now;
+  reported_env_steps_ = report.env_steps();
+  reported_updates_ = report.updates();
+  reported_episodes_ = actors.episodes;
+  reported_return_sum_ = actors.return_sum;
+  Export(report);
+  lines_ << ToJson(report).dump() << std::endl;
+  const bool written = lines_.good();
+  absl::MutexLock lock(&mutex_);
+  report_ = std::move(report);
+  if (!written) {
+    return absl::DataLossError(
+        absl::StrCat("cannot write to ", run_dir_, "/metrics.jsonl"));
+  }
+  return absl::OkStatus();
+}
+
+void Run::Export(const v1::RunReport& report) {
+  auto advance = [](prometheus::Counter& counter, double total) {
+    if (total > counter.Value()) counter.Increment(total - counter.Value());
+  };
+  advance(exported_->updates, static_cast<double>(report.updates()));
+  advance(exported_->env_steps, static_cast<double>(report.env_steps()));
+  advance(exported_->episodes, static_cast<double>(report.episodes()));
+  exported_->loss.Set(report.loss());
+  exported_->mean_q.Set(report.mean_q());
+  exported_->gradient_norm.Set(report.gradient_norm());
+  exported_->version.Set(static_cast<double>(report.policy_version()));
+  exported_->samples_per_insert.Set(report.samples_per_insert());
+  exported_->waiting.Set(report.share_waiting_for_replay());
+  exported_->updating.Set(report.share_updating());
+  exported_->policy_age.Set(report.weight_age_seconds());
+  exported_->actors.Set(report.actors());
+}
+
+Outcome Run::outcome() const {
+  absl::MutexLock lock(&mutex_);
+  return outcome_;
+}
+
+v1::RunReport Run::Newest() const {
+  absl::MutexLock lock(&mutex_);
+  return report_;
+}
+
+absl::StatusOr<std::string> Run::WriteCheckpoint(
+    Algorithm& algorithm, const v1::Publication& newest) const {
+  v1::Checkpoint checkpoint;
+  checkpoint.set_config(ConfigText(config_));
+  checkpoint.set_network(algorithm.network().signature());
+  checkpoint.set_updates(algorithm.updates());
+  for (v1::NamedTensor& tensor : algorithm.Save()) {
+    *checkpoint.add_algorithm() = std::move(tensor);
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    checkpoint.set_env_steps(env_steps_);
+    checkpoint.set_wall_seconds(WallSeconds());
+    if (evaluated_.has_policy()) {
+      *checkpoint.mutable_policy() = evaluated_.policy();
+      *checkpoint.mutable_evaluation() = evaluated_.evaluation();
+    } else {
+      *checkpoint.mutable_policy() = newest;
+    }
+  }
+  return qfleet::WriteCheckpoint(absl::StrCat(run_dir_, "/checkpoints"),
+                                 checkpoint,
+                                 config_.learner().checkpoints_kept());
+}
+
+std::string Run::Summary() const {
+  absl::MutexLock lock(&mutex_);
+  std::string text;
+  switch (outcome_) {
+    case Outcome::kReached:
+      text = "reached";
+      break;
+    case Outcome::kNotReached:
+      text = "not reached";
+      break;
+    case Outcome::kBounded:
+      text = "ended at its bound";
+      break;
+    case Outcome::kNone:
+      text = "stopped";
+      break;
+  }
+  if (evaluated_.has_evaluation()) {
+    absl::StrAppendFormat(&text, ": mean return %.1f over %d episodes",
+                          evaluated_.evaluation().mean_return(),
+                          evaluated_.evaluation().episodes());
+  } else {
+    absl::StrAppend(&text, ": not evaluated yet");
+  }
+  if (config_.stop().has_mean_return()) {
+    absl::StrAppendFormat(&text, " (target %g)",
+                          config_.stop().mean_return());
+  }
+  absl::StrAppendFormat(&text, " after %d env steps, %d updates, %.1f s",
+                        env_steps_, updates_, WallSeconds());
+  return text;
+}
+
+}  // namespace qfleet

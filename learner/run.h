@@ -1,0 +1,103 @@
+// A training run as its run directory shows it: progress, evaluations, when to
+// stop, metrics.jsonl, checkpoints.
+//
+// Thread-safe: the loop ticks it, the Weights service reads and feeds it.
+
+#ifndef QFLEET_LEARNER_RUN_H_
+#define QFLEET_LEARNER_RUN_H_
+
+#include <cstdint>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/metrics.h"
+#include "learner/trainer.h"
+#include "qfleet/v1/config.pb.h"
+#include "qfleet/v1/weights.pb.h"
+#include "replay_client/sampler.h"
+
+namespace qfleet {
+
+// The actors as the learner knows them: totals over all, ever.
+struct ActorsView {
+  uint32_t connected = 0;
+  uint64_t episodes = 0;
+  double return_sum = 0;
+  double oldest_policy_seconds = 0;
+};
+
+enum class Outcome {
+  kNone,        // Goes on.
+  kReached,     // The stop condition.
+  kNotReached,  // A bound came first, with a target set.
+  kBounded,     // A bound, without a target: that was the job.
+};
+
+class Run {
+ public:
+  // `metrics` must outlive the run.
+  Run(const v1::Config& config, const std::string& run_dir, Metrics& metrics);
+
+  // Makes the run directory and opens metrics.jsonl.
+  absl::Status Open();
+
+  // An evaluation came in. Ignored once the outcome is decided.
+  void RecordEvaluation(const v1::EvaluationReport& report);
+
+  // Counts, cheaply; `due` says whether it is time for Report.
+  bool Tick(int64_t updates, const ReplayView& replay);
+
+  // Writes a line of metrics.jsonl and sets the metrics.
+  absl::Status Report(const TrainerAccount& account, const ReplayView& replay,
+                      const ActorsView& actors, uint64_t policy_version,
+                      const std::string& state);
+
+  Outcome outcome() const;
+  v1::RunReport Newest() const;
+
+  // `newest` stands for the policy where none was evaluated.
+  absl::StatusOr<std::string> WriteCheckpoint(
+      Algorithm& algorithm, const v1::Publication& newest) const;
+
+  // "reached: mean return 487.6 over 20 episodes (target 475) after ...".
+  std::string Summary() const;
+
+ private:
+  struct Exported;
+
+  double WallSeconds() const;
+  void CountEnvSteps(const ReplayView& replay)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CheckBounds() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Export(const v1::RunReport& report);
+
+  const v1::Config config_;
+  const std::string run_dir_;
+  const absl::Time begun_;
+  const std::shared_ptr<Exported> exported_;
+  std::ofstream lines_;  // The loop's thread only.
+
+  mutable absl::Mutex mutex_;
+  Outcome outcome_ ABSL_GUARDED_BY(mutex_) = Outcome::kNone;
+  v1::RunReport report_ ABSL_GUARDED_BY(mutex_);  // The newest.
+  v1::EvaluationReport evaluated_ ABSL_GUARDED_BY(mutex_);  // The newest.
+  int64_t updates_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t env_steps_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t last_view_steps_ ABSL_GUARDED_BY(mutex_) = 0;
+
+  // Of the report before, for rates. The loop's thread only.
+  absl::Time reported_;
+  uint64_t reported_env_steps_ = 0;
+  int64_t reported_updates_ = 0;
+  uint64_t reported_episodes_ = 0;
+  double reported_return_sum_ = 0;
+};
+
+}  // namespace qfleet
+
+#endif  // QFLEET_LEARNER_RUN_H_

@@ -1,0 +1,52 @@
+// One update: sample -> batch -> algorithm -> priorities, and its account.
+
+#ifndef QFLEET_LEARNER_TRAINER_H_
+#define QFLEET_LEARNER_TRAINER_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "learner/algorithms/algorithm.h"
+#include "qfleet/v1/config.pb.h"
+#include "replay_client/sampler.h"
+
+namespace qfleet {
+
+// Sums since the account was last taken.
+struct TrainerAccount {
+  int64_t updates = 0;
+  double loss = 0;
+  double mean_q = 0;
+  double gradient_norm = 0;
+  double wait_seconds = 0;    // For the replay.
+  double update_seconds = 0;
+};
+
+// Thread-compatible.
+class Trainer {
+ public:
+  // `sampler` must outlive the trainer.
+  Trainer(const v1::Config& config, std::unique_ptr<Algorithm> algorithm,
+          Sampler& sampler);
+
+  // One update. DEADLINE_EXCEEDED: the replay had nothing yet; call again.
+  // Other errors end the run.
+  absl::Status Step();
+
+  Algorithm& algorithm() { return *algorithm_; }
+  int64_t updates() const { return algorithm_->updates(); }
+  TrainerAccount TakeAccount();
+
+ private:
+  absl::Status Update(const SampleBatch& sample);
+
+  const v1::ReplayConfig config_;
+  const std::unique_ptr<Algorithm> algorithm_;
+  Sampler& sampler_;
+  TrainerAccount account_;
+};
+
+}  // namespace qfleet
+
+#endif  // QFLEET_LEARNER_TRAINER_H_

@@ -1,0 +1,18 @@
+// Columns as LibTorch tensors.
+
+#ifndef QFLEET_MODEL_TENSORS_H_
+#define QFLEET_MODEL_TENSORS_H_
+
+#include <ATen/core/Tensor.h>
+
+#include "qfleet/v1/tensor.pb.h"
+
+namespace qfleet {
+
+// [rows, shape...] over memory that the caller keeps alive and unchanged. The
+// data must be aligned to the element's size.
+at::Tensor WrapRows(const v1::TensorSpec& spec, const void* data, int rows);
+
+}  // namespace qfleet
+
+#endif  // QFLEET_MODEL_TENSORS_H_

@@ -1,0 +1,53 @@
+// qfleet-solo: a config's whole training in one process and one thread.
+
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "common/metrics.h"
+#include "common/process.h"
+#include "common/shutdown.h"
+#include "common/status_macros.h"
+#include "config/config.h"
+#include "model/runtime.h"
+#include "solo/solo.h"
+#include "spdlog/spdlog.h"
+
+namespace qfleet {
+namespace {
+
+absl::StatusOr<Outcome> RunSolo(const ProcessFlags& flags,
+                                const std::string& run_dir,
+                                ShutdownSignal& shutdown) {
+  QFLEET_ASSIGN_OR_RETURN(v1::Config config,
+                          LoadConfig(flags.config, flags.set));
+  Metrics metrics;
+  QFLEET_ASSIGN_OR_RETURN(const std::string address,
+                          metrics.Serve(flags.metrics));
+  spdlog::info("{}; metrics at http://{}/metrics",
+               InitTorch(config.learner().threads()), address);
+  QFLEET_RETURN_IF_ERROR(
+      WriteReadyFile(flags.ready_file, /*grpc=*/"", address));
+  return TrainSolo(config, run_dir,
+                   [&shutdown] { return shutdown.requested(); }, metrics);
+}
+
+int Main(int argc, char** argv) {
+  ProcessFlags flags;
+  std::string run_dir;
+  CLI::App app("Trains in one process and one thread, deterministically.",
+               "qfleet-solo");
+  flags.Register(app, /*default_listen=*/"");
+  app.add_option("--run_dir", run_dir, "Run directory: metrics, checkpoints")
+      ->required();
+  if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
+  ShutdownSignal shutdown;
+  InitLog("solo");
+  absl::StatusOr<Outcome> outcome = RunSolo(flags, run_dir, shutdown);
+  if (!outcome.ok()) return Fail("solo", outcome.status());
+  return *outcome == Outcome::kNotReached ? kExitNotReached : kExitReached;
+}
+
+}  // namespace
+}  // namespace qfleet
+
+int main(int argc, char** argv) { return qfleet::Main(argc, argv); }
