@@ -1,0 +1,163 @@
+// When a run ends, what it writes, what a checkpoint holds.
+#include "learner/run.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/checkpoint_file.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+
+namespace qfleet {
+namespace {
+
+class RunTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "qfleet_run_XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    directory_ = name;
+    config_.mutable_environment()->set_id("CartPole-v1");
+    config_.mutable_network()->add_hidden(4);
+    config_.mutable_algorithm()->mutable_dqn();
+    config_.mutable_stop()->set_mean_return(100);
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  std::unique_ptr<qfleet::Run> OpenRun() {
+    metrics_ = std::make_unique<Metrics>();
+    auto run = std::make_unique<qfleet::Run>(config_, directory_, *metrics_);
+    EXPECT_TRUE(run->Open().ok());
+    return run;
+  }
+
+  static v1::EvaluationReport Report(double mean_return, uint64_t version) {
+    v1::EvaluationReport report;
+    report.mutable_evaluation()->set_mean_return(mean_return);
+    report.mutable_evaluation()->set_episodes(20);
+    report.mutable_evaluation()->set_policy_version(version);
+    report.mutable_policy()->set_version(version);
+    return report;
+  }
+
+  std::vector<nlohmann::json> Lines() {
+    std::vector<nlohmann::json> lines;
+    std::ifstream file(directory_ + "/metrics.jsonl");
+    for (std::string line; std::getline(file, line);) {
+      lines.push_back(nlohmann::json::parse(line));
+    }
+    return lines;
+  }
+
+  std::string directory_;
+  v1::Config config_;
+  std::unique_ptr<Metrics> metrics_;
+};
+
+ReplayView View(uint64_t steps, uint64_t episodes) {
+  return {.size = steps, .inserted = steps, .sampled = 4 * steps,
+          .steps = steps, .episodes = episodes};
+}
+
+TEST_F(RunTest, IsReachedByTheFirstEvaluationAtTheTarget) {
+  std::unique_ptr<qfleet::Run> run = OpenRun();
+  run->RecordEvaluation(Report(99.9, 1));
+  EXPECT_EQ(run->outcome(), Outcome::kNone);
+  run->RecordEvaluation(Report(100, 2));
+  EXPECT_EQ(run->outcome(), Outcome::kReached);
+  // What comes later changes neither the outcome nor the policy kept.
+  run->RecordEvaluation(Report(3, 3));
+  EXPECT_EQ(run->outcome(), Outcome::kReached);
+  EXPECT_EQ(run->Newest().evaluation().policy_version(), 2u);
+}
+
+TEST_F(RunTest, ABoundEndsItUnreached) {
+  config_.mutable_stop()->set_max_env_steps(1000);
+  std::unique_ptr<qfleet::Run> run = OpenRun();
+  run->Tick(10, View(1009, 10));
+  EXPECT_EQ(run->outcome(), Outcome::kNone);
+  run->Tick(11, View(1010, 10));
+  EXPECT_EQ(run->outcome(), Outcome::kNotReached);
+}
+
+TEST_F(RunTest, ABoundWithoutATargetIsTheJobDone) {
+  config_.mutable_stop()->clear_mean_return();
+  config_.mutable_stop()->set_max_updates(50);
+  std::unique_ptr<qfleet::Run> run = OpenRun();
+  run->RecordEvaluation(Report(1e9, 1));
+  run->Tick(49, View(1, 1));
+  EXPECT_EQ(run->outcome(), Outcome::kNone);
+  run->Tick(50, View(1, 1));
+  EXPECT_EQ(run->outcome(), Outcome::kBounded);
+}
+
+TEST_F(RunTest, EnvStepsDoNotGoBackWhenAShardForgets) {
+  std::unique_ptr<qfleet::Run> run = OpenRun();
+  run->Tick(1, View(110, 10));
+  run->Tick(2, View(33, 3));   // A shard lost its memory.
+  run->Tick(3, View(55, 5));
+  ASSERT_TRUE(run->Report({}, View(55, 5), {}, 1, "training").ok());
+  EXPECT_EQ(run->Newest().env_steps(), 120u);
+}
+
+TEST_F(RunTest, ReportsAreLinesOfJsonWithPlainNumbers) {
+  std::unique_ptr<qfleet::Run> run = OpenRun();
+  run->Tick(20, View(110, 10));
+  TrainerAccount account{.updates = 20, .loss = 10, .mean_q = 40,
+                         .gradient_norm = 60};
+  ASSERT_TRUE(run->Report(account, View(110, 10),
+                          {.connected = 2, .episodes = 4, .return_sum = 80,
+                           .oldest_policy_seconds = 0.5},
+                          7, "training")
+                  .ok());
+  run->RecordEvaluation(Report(42, 7));
+  ASSERT_TRUE(run->Report({}, View(110, 10), {}, 7, "stopping").ok());
+  const std::vector<nlohmann::json> lines = Lines();
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[0]["env_steps"], 100);
+  EXPECT_EQ(lines[0]["updates"], 20);
+  EXPECT_EQ(lines[0]["loss"], 0.5);
+  EXPECT_EQ(lines[0]["mean_q"], 2.0);
+  EXPECT_EQ(lines[0]["samples_per_insert"], 4.0);
+  EXPECT_EQ(lines[0]["exploring_return"], 20.0);
+  EXPECT_EQ(lines[0]["actors"], 2);
+  EXPECT_FALSE(lines[0].contains("evaluation"));
+  EXPECT_EQ(lines[1]["evaluation"]["mean_return"], 42.0);
+  EXPECT_EQ(lines[1]["evaluation"]["env_steps"], 100);
+  EXPECT_EQ(lines[1]["state"], "stopping");
+}
+
+TEST_F(RunTest, TheCheckpointHoldsThePolicyThatWasEvaluated) {
+  std::unique_ptr<qfleet::Run> run = OpenRun();
+  auto algorithm = MakeAlgorithm(config_);
+  ASSERT_TRUE(algorithm.ok()) << algorithm.status();
+  v1::Publication newest;
+  newest.set_version(9);
+  ASSERT_TRUE(run->WriteCheckpoint(**algorithm, newest).ok());
+  auto first = ReadNewestCheckpoint(directory_ + "/checkpoints");
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(first->policy().version(), 9u);
+  run->RecordEvaluation(Report(120, 8));
+  ASSERT_TRUE(run->WriteCheckpoint(**algorithm, newest).ok());
+  auto second = ReadNewestCheckpoint(directory_ + "/checkpoints");
+  ASSERT_TRUE(second.ok());
+  EXPECT_EQ(second->policy().version(), 8u);
+  EXPECT_EQ(second->evaluation().mean_return(), 120);
+}
+
+TEST_F(RunTest, AnUnwritableRunDirectoryIsAnError) {
+  Metrics metrics;
+  qfleet::Run run(config_, "/proc/nowhere", metrics);
+  absl::Status status = run.Open();
+  EXPECT_FALSE(status.ok());
+  EXPECT_THAT(std::string(status.message()),
+              testing::HasSubstr("/proc/nowhere"));
+}
+
+}  // namespace
+}  // namespace qfleet
