@@ -27,6 +27,7 @@ namespace qfleet {
 namespace {
 
 constexpr absl::Duration kReportPeriod = absl::Milliseconds(250);
+constexpr absl::Duration kFlushGrace = absl::Milliseconds(500);
 
 struct ActorMetrics {
   explicit ActorMetrics(Metrics& metrics)
@@ -113,8 +114,10 @@ class StopOnShutdown {
           while (!ended_.load() &&
                  !shutdown.WaitFor(absl::Milliseconds(100))) {
           }
-          // What is on its way has this long to be acknowledged.
-          const absl::Time last = absl::Now() + absl::Seconds(3);
+          // What is on its way has this long to be acknowledged. When the
+          // whole run ends nobody samples, the rate limiter takes nothing
+          // more, and waiting longer would help nobody.
+          const absl::Time last = absl::Now() + kFlushGrace;
           while (!ended_.load() && absl::Now() < last) {
             absl::SleepFor(absl::Milliseconds(20));
           }

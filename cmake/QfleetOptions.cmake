@@ -34,3 +34,7 @@ endif()
 # For our code only; generated code and other people's headers are left alone.
 set(QFLEET_WARNINGS -Wall -Wextra -Wnon-virtual-dtor -Woverloaded-virtual
                     -Wno-missing-field-initializers -Werror)
+# GCC 12 warns falsely of `"a" + string + "b"` (GCC bug 105651).
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  list(APPEND QFLEET_WARNINGS -Wno-restrict)
+endif()

@@ -1,6 +1,7 @@
 #include "model/runtime.h"
 
 #include <ATen/Parallel.h>
+#include <dlfcn.h>
 #include <malloc.h>
 #include <torch/version.h>
 
@@ -12,6 +13,13 @@ std::string InitTorch(int threads) {
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   at::set_num_threads(threads);
+  // OpenBLAS keeps threads of its own, where it is the BLAS.
+  using SetThreads = void (*)(int);
+  if (auto set = reinterpret_cast<SetThreads>(
+          dlsym(RTLD_DEFAULT, "openblas_set_num_threads"));
+      set != nullptr) {
+    set(threads);
+  }
   return absl::StrCat("LibTorch ", TORCH_VERSION, ", ", threads,
                       threads == 1 ? " thread" : " threads");
 }

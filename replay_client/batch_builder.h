@@ -4,7 +4,9 @@
 #define QFLEET_REPLAY_CLIENT_BATCH_BUILDER_H_
 
 #include <cstdint>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "qfleet/v1/replay.pb.h"
 #include "replay_client/writer.h"
@@ -23,6 +25,7 @@ class BatchBuilder {
                        absl::Span<const ColumnRow> columns, float priority);
 
   bool empty() const { return bytes_ == 0; }
+  int steps() const { return batch_.step_index_size(); }
   // Of payload and of the lists beside it, about what goes over the wire.
   uint64_t bytes() const { return bytes_; }
 
@@ -33,6 +36,10 @@ class BatchBuilder {
   void Reset();
 
   const v1::TableSignature signature_;
+  const std::vector<uint64_t> step_row_bytes_;  // Of each column.
+  const std::vector<uint64_t> item_row_bytes_;
+  const uint64_t step_bytes_;  // Of a step with what is beside it.
+  const uint64_t item_bytes_;
   v1::AppendBatch batch_;
   uint64_t bytes_ = 0;
 };

@@ -32,8 +32,8 @@ struct SamplerOptions {
   v1::TableSignature signature;
   std::vector<std::string> shards;  // gRPC addresses, in order.
   uint32_t batch_size = 64;
-  uint32_t prefetch = 2;  // Batches.
-  uint64_t seed = 1;      // Of the allotment.
+  uint32_t prefetch = 2;                       // Batches.
+  uint64_t seed = 1;                           // Of the allotment.
   absl::Duration patience = absl::Seconds(1);  // Of Next().
 };
 

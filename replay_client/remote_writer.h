@@ -40,10 +40,6 @@ struct WriterStats {
   double waited_seconds = 0;          // At the bound, in all.
 };
 
-// Connects in the background: Make never waits.
-std::unique_ptr<class RemoteWriter> MakeRemoteWriter(
-    const WriterOptions& options);
-
 class RemoteWriter : public Writer {
  public:
   // Thread-safe.
@@ -51,6 +47,9 @@ class RemoteWriter : public Writer {
   // Ends all waits with CANCELLED, now and later. Thread-safe.
   virtual void Stop() = 0;
 };
+
+// Connects in the background: Make never waits.
+std::unique_ptr<RemoteWriter> MakeRemoteWriter(const WriterOptions& options);
 
 }  // namespace qfleet
 

@@ -33,8 +33,7 @@ class Storage {
 class AnonymousStorage : public Storage {
  public:
   ~AnonymousStorage() override;
-  absl::StatusOr<char*> Region(absl::string_view name,
-                               uint64_t bytes) override;
+  absl::StatusOr<char*> Region(absl::string_view name, uint64_t bytes) override;
 
  private:
   std::vector<std::pair<void*, uint64_t>> regions_;

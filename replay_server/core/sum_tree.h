@@ -28,7 +28,8 @@ namespace qfleet {
 
 class SumTree {
  public:
-  // All masses 0. `leaves` from 1 to 2^32 - 1.
+  // All masses 0. `leaves` from 1 to 2^32 - 1. Throws std::bad_alloc, as a
+  // container does.
   explicit SumTree(uint32_t leaves);
   SumTree(const SumTree&) = delete;
   SumTree& operator=(const SumTree&) = delete;
@@ -41,7 +42,7 @@ class SumTree {
   double Get(uint32_t leaf) const;
 
   // masses[j] >= 0 and finite becomes the mass of leaves[j]; where a leaf
-  // stands twice the later one counts.
+  // stands twice the later one counts. The sum of all must stay finite.
   void Set(absl::Span<const uint32_t> leaves, absl::Span<const double> masses);
   void Set(uint32_t leaf, double mass) { Set({&leaf, 1}, {&mass, 1}); }
 
@@ -55,15 +56,20 @@ class SumTree {
   absl::Status CheckInvariants() const;
 
  private:
-  // Left to the .cc's author: levels_ from the leaves (level 0) to the root,
-  // each an array of 64-byte-aligned nodes of eight doubles.
   struct Free {
     void operator()(void* pointer) const;
   };
+
+  // Entry e of level l + 1 is the sum of node e of level l.
+  void UpdateParent(size_t level, uint64_t node);
+
   uint32_t leaves_;
-  std::vector<double*> levels_;      // Into memory_, leaves first.
+  // From the leaves (level 0) to the root, which is one node: arrays of
+  // 64-byte-aligned nodes of eight doubles, all in memory_.
+  std::vector<double*> levels_;
   std::vector<uint64_t> level_size_;  // Nodes of each level.
   std::unique_ptr<double, Free> memory_;
+  std::vector<uint32_t> touched_;  // Nodes, while Set() runs.
 };
 
 }  // namespace qfleet

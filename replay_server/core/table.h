@@ -34,14 +34,18 @@
 #include <string>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/random.h"
 #include "qfleet/v1/replay.pb.h"
+#include "replay_server/core/append_plan.h"
+#include "replay_server/core/item_slots.h"
+#include "replay_server/core/row_layout.h"
+#include "replay_server/core/step_ring.h"
 #include "replay_server/core/storage.h"
 #include "replay_server/core/sum_tree.h"
+#include "replay_server/core/writer_book.h"
 
 namespace qfleet {
 
@@ -53,7 +57,8 @@ struct ItemKey {
 
 class Table {
  public:
-  // `storage` must outlive the table. INVALID_ARGUMENT if the spec is not
+  // `storage` must outlive the table and be new to it; its regions are named
+  // "TABLE.steps" and "TABLE.items". INVALID_ARGUMENT if the spec is not
   // valid or max_bytes too small for 64 steps and the items;
   // RESOURCE_EXHAUSTED if there is no memory. `seed` seeds the draws and the
   // first generation number (so that keys of an earlier life of the shard
@@ -69,8 +74,8 @@ class Table {
   // ---- Appending ----------------------------------------------------------
 
   // What of a batch can be judged without the table's contents: list lengths,
-  // column sizes, finite priorities, first <= last, at most half the ring's
-  // steps. Touches no mutable state.
+  // column sizes, finite priorities, first <= last and at most 4096 apart, at
+  // most half the ring's steps. Touches no mutable state.
   absl::Status CheckBatch(const v1::AppendBatch& batch) const;
 
   // The last sequence that was committed of this writer; 0: none.
@@ -99,7 +104,8 @@ class Table {
   struct Drawing;
 
   // `count` items, independently, each with probability mass / total mass.
-  // Counts them as sampled. FAILED_PRECONDITION if the table's mass is 0.
+  // Counts them as sampled. FAILED_PRECONDITION if the table's mass is 0 and
+  // `count` is not.
   absl::StatusOr<std::unique_ptr<Drawing>> Draw(uint32_t count);
 
   // Fills stats, slot, generation, mass, item_columns and views of `response`.
@@ -118,7 +124,67 @@ class Table {
   absl::Status CheckInvariants() const;
 
  private:
-  // Private members are the implementer's.
+  // A view, resolved.
+  struct ViewLayout {
+    ColumnLayout column;  // Of a step's row.
+    bool at_last;         // Else at the item's first step.
+    uint32_t stack;
+  };
+  // The step rows that a drawn item's views read.
+  class Frames;
+
+  Table(const v1::TableSpec& spec, uint64_t step_capacity, char* step_rows,
+        char* item_rows, uint64_t seed);
+
+  absl::Status CheckSteps(const v1::AppendBatch& batch) const;
+  absl::Status CheckItems(const v1::AppendBatch& batch) const;
+  void EvictRows(uint64_t first_id, uint64_t end_id);
+  uint32_t InsertItem(const v1::AppendBatch& batch, const PlannedItem& item);
+  void CopyDrawnItems(Drawing& drawing) const;
+  double Mass(float priority) const;
+
+  const v1::TableSpec spec_;
+  const uint64_t step_capacity_;
+  const uint64_t item_bytes_;      // Of one item: row and share of the tree.
+  std::vector<ViewLayout> views_;  // In the signature's order.
+  ViewReach reach_;
+
+  StepRing steps_;
+  ItemSlots items_;
+  SumTree tree_;  // A leaf for each slot.
+  WriterBook writers_;
+  Random random_;
+  // Rows of these step ids and of later ones may be in use outside the lock:
+  // one for each reservation and each drawing.
+  std::multiset<uint64_t> pins_;
+  uint64_t steps_appended_ = 0;
+  uint64_t episodes_ = 0;
+  uint64_t sampled_ = 0;
+  uint64_t skipped_ = 0;
+  // Scratch of the method that runs.
+  std::vector<uint32_t> slots_;
+  std::vector<double> masses_;
+};
+
+// Rows of the ring that one batch is about to fill. Callers only keep it.
+struct Table::Reservation {
+  uint64_t writer_id = 0;
+  const v1::AppendBatch* batch = nullptr;
+  uint64_t first_id = 0;
+  uint64_t end_id = 0;
+  AppendPlan plan;
+  std::multiset<uint64_t>::iterator pin;
+};
+
+// What was drawn, row j of each list for the j-th item. Callers only keep it.
+struct Table::Drawing {
+  v1::TableStats stats;  // Just before the draw.
+  std::vector<uint32_t> slots;
+  std::vector<uint32_t> generations;
+  std::vector<double> masses;
+  std::vector<ItemSpan> spans;
+  std::vector<char> item_columns;  // The items' columns, row by row.
+  std::multiset<uint64_t>::iterator pin;
 };
 
 }  // namespace qfleet

@@ -18,11 +18,14 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/metrics.h"
 #include "qfleet/v1/replay.pb.h"
 
 namespace qfleet {
+
+class ServedTable;
 
 class Shard {
  public:
@@ -49,8 +52,7 @@ class Shard {
   // once, in this thread or another. A sequence that is stored already is
   // acknowledged; one that leaves a gap is OUT_OF_RANGE; after Shutdown
   // everything is UNAVAILABLE.
-  using AppendDone =
-      std::function<void(absl::StatusOr<v1::AppendResponse>)>;
+  using AppendDone = std::function<void(absl::StatusOr<v1::AppendResponse>)>;
   void Append(int table, uint64_t writer_id, const v1::AppendBatch& batch,
               AppendDone done);
 
@@ -58,6 +60,9 @@ class Shard {
   // is called with CANCELLED before this returns, unless it was or is being
   // called already.
   void CancelAppend(int table, uint64_t writer_id);
+
+  // Shard number and stats, nothing else.
+  void FillStats(int table, v1::SampleResponse& response) const;
 
   // Waits for the rate limiter, draws, gathers. On an error the response is
   // unspecified.
@@ -73,7 +78,15 @@ class Shard {
   void Shutdown();
 
  private:
-  // Private members are the implementer's.
+  explicit Shard(uint32_t number);
+
+  absl::StatusOr<int> FindTable(const std::string& name) const;
+
+  const uint32_t number_;
+  const absl::Time started_;
+  // Shared with the metrics' scrape, which may outlive the shard. Constant
+  // after Create; each synchronises itself.
+  std::vector<std::shared_ptr<ServedTable>> tables_;
 };
 
 }  // namespace qfleet

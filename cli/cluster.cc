@@ -1,0 +1,122 @@
+#include "cli/cluster.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+
+namespace qfleet {
+namespace {
+
+// Learner first: it writes a checkpoint and needs no one for it. Shards last:
+// actors and learner would take their end for a crash.
+constexpr int kStopLearner = 0;
+constexpr int kStopActors = 1;
+constexpr int kStopShards = 2;
+constexpr absl::Duration kLearnerGrace = absl::Seconds(30);
+
+SupervisedProcess Process(const std::string& name, const std::string& binary,
+                          const std::vector<std::string>& flags,
+                          const std::string& run_dir, int stop_order,
+                          int threads) {
+  SupervisedProcess process;
+  process.child.name = name;
+  process.child.command = {binary,
+                           absl::StrCat("--config=", run_dir, "/config.txtpb")};
+  for (const std::string& flag : flags) {
+    process.child.command.push_back(flag);
+  }
+  process.child.command.push_back("--metrics=127.0.0.1:0");
+  process.child.command.push_back(
+      absl::StrCat("--ready_file=", run_dir, "/ready/", name));
+  process.child.environment = ThreadEnvironment(threads);
+  process.child.log = absl::StrCat(run_dir, "/logs/", name, ".log");
+  process.stop_order = stop_order;
+  return process;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> BinaryDirectory() {
+  std::error_code error;
+  const std::filesystem::path self =
+      std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) {
+    return absl::InternalError(
+        absl::StrCat("cannot read /proc/self/exe: ", error.message()));
+  }
+  return self.parent_path().string();
+}
+
+absl::Status CheckBinaries(const std::string& binaries, bool solo) {
+  const std::vector<std::string> names =
+      solo ? std::vector<std::string>{"qfleet-solo"}
+           : std::vector<std::string>{"qfleet-replay", "qfleet-learner",
+                                      "qfleet-actor"};
+  for (const std::string& name : names) {
+    const std::string path = absl::StrCat(binaries, "/", name);
+    if (access(path.c_str(), X_OK) != 0) {
+      return absl::ErrnoToStatus(errno, absl::StrCat("cannot run ", path));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void SetAddresses(const std::string& sockets, v1::Config& config) {
+  v1::ClusterConfig& cluster = *config.mutable_cluster();
+  cluster.clear_replay();
+  for (int i = 0; i < config.replay().shards(); ++i) {
+    cluster.add_replay(absl::StrCat("unix:", sockets, "/replay-", i, ".sock"));
+  }
+  cluster.set_learner(absl::StrCat("unix:", sockets, "/learner.sock"));
+}
+
+std::vector<std::pair<std::string, std::string>> ThreadEnvironment(
+    int threads) {
+  return {{"OPENBLAS_NUM_THREADS", absl::StrCat(threads)},
+          {"OMP_NUM_THREADS", absl::StrCat(threads)},
+          {"OMP_WAIT_POLICY", "passive"}};
+}
+
+std::vector<SupervisedProcess> ProcessesOf(const v1::Config& config,
+                                           const std::string& run_dir,
+                                           const std::string& binaries,
+                                           bool solo) {
+  const std::string run_flag = absl::StrCat("--run_dir=", run_dir);
+  const int threads = config.learner().threads();
+  std::vector<SupervisedProcess> processes;
+  if (solo) {
+    processes.push_back(Process("solo", binaries + "/qfleet-solo", {run_flag},
+                                run_dir, kStopLearner, threads));
+    processes.back().ends_run = true;
+    processes.back().grace = kLearnerGrace;
+    return processes;
+  }
+  for (int i = 0; i < config.cluster().replay_size(); ++i) {
+    processes.push_back(
+        Process(absl::StrCat("replay-", i), binaries + "/qfleet-replay",
+                {absl::StrCat("--shard=", i),
+                 absl::StrCat("--listen=", config.cluster().replay(i))},
+                run_dir, kStopShards, 1));
+  }
+  processes.push_back(
+      Process("learner", binaries + "/qfleet-learner",
+              {run_flag, absl::StrCat("--listen=", config.cluster().learner())},
+              run_dir, kStopLearner, threads));
+  processes.back().ends_run = true;
+  processes.back().grace = kLearnerGrace;
+  const std::string actor = binaries + "/qfleet-actor";
+  for (int i = 0; i < config.actors().count(); ++i) {
+    processes.push_back(Process(absl::StrCat("actor-", i), actor,
+                                {absl::StrCat("--actor=", i)}, run_dir,
+                                kStopActors, 1));
+  }
+  processes.push_back(
+      Process("evaluator", actor, {"--evaluator"}, run_dir, kStopActors, 1));
+  return processes;
+}
+
+}  // namespace qfleet

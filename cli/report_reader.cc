@@ -1,0 +1,31 @@
+#include "cli/report_reader.h"
+
+#include "google/protobuf/util/json_util.h"
+
+namespace qfleet {
+
+std::vector<v1::RunReport> ReportReader::Poll() {
+  std::vector<v1::RunReport> reports;
+  if (!file_.is_open()) file_.open(path_);
+  if (!file_.is_open()) return reports;
+  file_.clear();  // The end of the file that was met before has moved.
+  char buffer[16384];
+  while (file_.read(buffer, sizeof(buffer)) || file_.gcount() > 0) {
+    rest_.append(buffer, file_.gcount());
+  }
+  google::protobuf::util::JsonParseOptions options;
+  options.ignore_unknown_fields = true;
+  size_t end = 0;
+  while ((end = rest_.find('\n')) != std::string::npos) {
+    v1::RunReport report;
+    if (google::protobuf::util::JsonStringToMessage(rest_.substr(0, end),
+                                                    &report, options)
+            .ok()) {
+      reports.push_back(std::move(report));
+    }
+    rest_.erase(0, end + 1);
+  }
+  return reports;
+}
+
+}  // namespace qfleet

@@ -1,0 +1,276 @@
+#include "config/config.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "common/files.h"
+#include "common/status_macros.h"
+#include "common/table_spec.h"
+#include "config/fields.h"
+#include "envs/registry.h"
+#include "google/protobuf/io/tokenizer.h"
+#include "google/protobuf/text_format.h"
+#include "google/protobuf/util/message_differencer.h"
+
+namespace qfleet {
+namespace {
+
+// The least that a table spends on an item beside its columns: the tree's
+// leaf, the key, the span. The table itself knows exactly; this is enough to
+// refuse what can never work.
+constexpr double kItemOverheadBytes = 32;
+
+// Keeps the first error, in our words.
+class FirstError : public google::protobuf::io::ErrorCollector {
+ public:
+  explicit FirstError(std::string name) : name_(std::move(name)) {}
+
+  void AddError(int line, int column, const std::string& message) override {
+    if (!text_.empty()) return;
+    text_ = absl::StrCat(name_, ":", line + 1, ":", column + 1, ": ",
+                         Reword(message));
+  }
+
+  const std::string& text() const { return text_; }
+
+ private:
+  // 'Message type "T" has no field named "f".' becomes a list of T's fields.
+  static std::string Reword(const std::string& message) {
+    std::vector<std::string> parts = absl::StrSplit(message, '"');
+    if (parts.size() == 5 && parts[2] == " has no field named ") {
+      const auto* type = google::protobuf::DescriptorPool::generated_pool()
+                             ->FindMessageTypeByName(parts[1]);
+      if (type != nullptr) {
+        return absl::StrCat("unknown field \"", parts[3], "\": allowed is ",
+                            FieldNames(*type));
+      }
+    }
+    return absl::StrReplaceAll(message, {{"\n", " "}});
+  }
+
+  const std::string name_;
+  std::string text_;
+};
+
+double ToleranceFor(const v1::Config& config) {
+  const v1::ReplayConfig& replay = config.replay();
+  if (replay.has_tolerance()) return replay.tolerance();
+  const double round = static_cast<double>(config.actors().count()) *
+                       config.actors().environments();
+  return std::max(4.0 * config.learner().batch_size(),
+                  2 * round * replay.samples_per_insert());
+}
+
+uint64_t ShareOf(uint64_t total, int32_t shards) {
+  return total / shards + (total % shards != 0 ? 1 : 0);
+}
+
+v1::TensorSpec Scalar(const std::string& name, v1::DType dtype) {
+  v1::TensorSpec spec;
+  spec.set_name(name);
+  spec.set_dtype(dtype);
+  return spec;
+}
+
+void AddView(const std::string& name, v1::View::Anchor anchor,
+             v1::TableSignature& signature) {
+  v1::View* view = signature.add_views();
+  view->set_name(name);
+  view->set_column(signature.step_columns(0).name());
+  view->set_anchor(anchor);
+  view->set_stack(1);
+}
+
+absl::Status CheckReplay(const v1::Config& config) {
+  const v1::ReplayConfig& replay = config.replay();
+  if (replay.max_items() < static_cast<uint64_t>(replay.shards())) {
+    return NotAllowed(
+        "replay.max_items", absl::StrCat(replay.max_items()),
+        absl::StrCat("at least replay.shards (", replay.shards(), ")"));
+  }
+  // A stream lives on one shard: with fewer streams than shards, some stay
+  // empty, and the cluster never holds more than the others' share.
+  const int64_t streams = static_cast<int64_t>(config.actors().count()) *
+                          config.actors().environments();
+  const uint64_t used = std::min<int64_t>(streams, replay.shards());
+  const uint64_t room = replay.max_items() * used / replay.shards();
+  if (replay.min_items() > room) {
+    return NotAllowed(
+        "replay.min_items", absl::StrCat(replay.min_items()),
+        absl::StrCat("at most ", room,
+                     ", what replay.max_items = ", replay.max_items(),
+                     " holds on ", used, " of ", replay.shards(), " shards"));
+  }
+  if (replay.alpha() > 0 && replay.priority_epsilon() == 0) {
+    return NotAllowed("replay.priority_epsilon", "0",
+                      "more than 0 where replay.alpha is: an item with a TD "
+                      "error of 0 would never be sampled again");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckLearnerAndActors(const v1::Config& config) {
+  const uint64_t batch = config.learner().batch_size();
+  if (batch > config.replay().max_items()) {
+    return NotAllowed("learner.batch_size", absl::StrCat(batch),
+                      absl::StrCat("at most replay.max_items (",
+                                   config.replay().max_items(), ")"));
+  }
+  // At 1 Adam's bias correction divides by zero.
+  for (const auto& [name, beta] :
+       {std::pair("optimizer.beta1", config.optimizer().beta1()),
+        std::pair("optimizer.beta2", config.optimizer().beta2())}) {
+    if (beta >= 1) return NotAllowed(name, NumberText(beta), "0 to below 1");
+  }
+  const v1::ActorsConfig& actors = config.actors();
+  if (actors.batch_bytes() > actors.max_unacknowledged_bytes()) {
+    return NotAllowed("actors.batch_bytes", absl::StrCat(actors.batch_bytes()),
+                      absl::StrCat("at most actors.max_unacknowledged_bytes (",
+                                   actors.max_unacknowledged_bytes(), ")"));
+  }
+  return absl::OkStatus();
+}
+
+// That min_items fit into max_bytes at all.
+absl::Status CheckBytes(const v1::Config& config, const v1::TableSpec& table) {
+  double step_bytes = 0;
+  for (const auto& column : table.signature().step_columns()) {
+    step_bytes += static_cast<double>(RowBytes(column));
+  }
+  double item_bytes = kItemOverheadBytes;
+  for (const auto& column : table.signature().item_columns()) {
+    item_bytes += static_cast<double>(RowBytes(column));
+  }
+  const v1::ReplayConfig& replay = config.replay();
+  const double least =
+      item_bytes * replay.max_items() + step_bytes * replay.min_items();
+  if (static_cast<double>(replay.max_bytes()) >= least) {
+    return absl::OkStatus();
+  }
+  return NotAllowed(
+      "replay.max_bytes", absl::StrCat(replay.max_bytes()),
+      absl::StrCat(
+          "at least ", NumberText(least),
+          ", for replay.max_items = ", replay.max_items(),
+          " and the steps of replay.min_items = ", replay.min_items()));
+}
+
+// Forgets what ResolveConfig derived, so that a resolved config can be changed
+// and resolved again: a table or a tolerance that is just what the rest of the
+// config gives is not a choice of the user's.
+void ForgetDerived(v1::Config& config) {
+  if (!CheckRanges(config).ok()) return;  // Its error comes later.
+  v1::ReplayConfig& replay = *config.mutable_replay();
+  if (replay.has_tolerance()) {
+    const double tolerance = replay.tolerance();
+    replay.clear_tolerance();
+    if (tolerance != ToleranceFor(config)) replay.set_tolerance(tolerance);
+  }
+  if (!replay.has_table()) return;
+  absl::StatusOr<v1::TableSpec> table = TableFor(config);
+  if (table.ok() && google::protobuf::util::MessageDifferencer::Equals(
+                        *table, replay.table())) {
+    replay.clear_table();
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Config> LoadConfig(const std::string& path,
+                                      absl::Span<const std::string> sets) {
+  QFLEET_ASSIGN_OR_RETURN(std::string text, ReadFile(path));
+  QFLEET_ASSIGN_OR_RETURN(v1::Config config, ParseConfig(text, path));
+  if (!sets.empty()) ForgetDerived(config);
+  for (const std::string& assignment : sets) {
+    QFLEET_RETURN_IF_ERROR(SetField(assignment, config));
+  }
+  QFLEET_RETURN_IF_ERROR(ResolveConfig(config));
+  return config;
+}
+
+absl::StatusOr<v1::Config> ParseConfig(const std::string& text,
+                                       const std::string& name) {
+  FirstError error(name);
+  google::protobuf::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&error);
+  v1::Config config;
+  if (!parser.ParseFromString(text, &config)) {
+    return absl::InvalidArgumentError(error.text());
+  }
+  return config;
+}
+
+absl::Status ResolveConfig(v1::Config& config) {
+  FillDefaults(config);
+  if (config.network().hidden().empty()) {
+    for (int i = 0; i < 2; ++i) config.mutable_network()->add_hidden(128);
+  }
+  QFLEET_RETURN_IF_ERROR(ValidateConfig(config));
+  config.mutable_replay()->set_tolerance(ToleranceFor(config));
+  if (!config.replay().has_table()) {
+    QFLEET_ASSIGN_OR_RETURN(*config.mutable_replay()->mutable_table(),
+                            TableFor(config));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateConfig(const v1::Config& config) {
+  QFLEET_RETURN_IF_ERROR(CheckRanges(config));
+  QFLEET_RETURN_IF_ERROR(CheckReplay(config));
+  QFLEET_RETURN_IF_ERROR(CheckLearnerAndActors(config));
+  if (config.replay().has_table()) {
+    // A table for a learner of someone else's needs no environment of ours.
+    QFLEET_RETURN_IF_ERROR(
+        ValidateTableSpec(config.replay().table(), "replay.table"));
+    if (!config.environment().has_id()) return absl::OkStatus();
+    return MakeEnvironment(config.environment()).status();
+  }
+  QFLEET_ASSIGN_OR_RETURN(v1::TableSpec table, TableFor(config));
+  QFLEET_RETURN_IF_ERROR(ValidateTableSpec(table, "replay.table"));
+  return CheckBytes(config, table);
+}
+
+std::string ConfigText(const v1::Config& config) {
+  std::string text;
+  google::protobuf::TextFormat::PrintToString(config, &text);
+  return text;
+}
+
+absl::StatusOr<v1::TableSpec> TableFor(const v1::Config& config) {
+  if (!config.environment().has_id()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("environment.id is not set: allowed is ",
+                     absl::StrJoin(EnvironmentIds(), ", ")));
+  }
+  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Environment> environment,
+                          MakeEnvironment(config.environment()));
+  const v1::ReplayConfig& replay = config.replay();
+  v1::TableSpec table;
+  table.set_name("replay");
+  v1::TableSignature& signature = *table.mutable_signature();
+  *signature.add_step_columns() = environment->spec().observation;
+  *signature.add_item_columns() = Scalar("action", v1::INT32);
+  *signature.add_item_columns() = Scalar("return", v1::FLOAT32);
+  *signature.add_item_columns() = Scalar("discount", v1::FLOAT32);
+  AddView("observation", v1::View::FIRST, signature);
+  AddView("next_observation", v1::View::LAST, signature);
+  table.mutable_selector()->set_kind(v1::Selector::PRIORITIZED);
+  table.mutable_selector()->set_alpha(replay.alpha());
+  table.mutable_selector()->set_epsilon(replay.priority_epsilon());
+  table.set_remover(v1::FIFO);
+  table.set_max_items(ShareOf(replay.max_items(), replay.shards()));
+  table.set_max_bytes(ShareOf(replay.max_bytes(), replay.shards()));
+  v1::RateLimiter& limiter = *table.mutable_rate_limiter();
+  limiter.set_samples_per_insert(replay.samples_per_insert());
+  limiter.set_tolerance(ToleranceFor(config));
+  limiter.set_min_size(replay.min_items());
+  return table;
+}
+
+}  // namespace qfleet

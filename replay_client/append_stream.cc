@@ -1,0 +1,173 @@
+#include "replay_client/append_stream.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "spdlog/spdlog.h"
+
+namespace qfleet {
+namespace {
+
+v1::AppendRequest OpenRequestOf(const v1::AppendOpen& open) {
+  v1::AppendRequest request;
+  *request.mutable_open() = open;
+  return request;
+}
+
+}  // namespace
+
+AppendStream::AppendStream(const Options& options)
+    : options_(options),
+      open_(OpenRequestOf(options.open)),
+      stub_(v1::Replay::NewStub(MakeChannel(options.address))),
+      stream_(this) {}
+
+absl::Status AppendStream::status() const {
+  absl::MutexLock lock(&mutex_);
+  return status_;
+}
+
+bool AppendStream::Fits(uint64_t bytes) const {
+  return pending_.empty() ||
+         pending_bytes_ + bytes <= options_.max_unacknowledged_bytes;
+}
+
+bool AppendStream::HasRoom(uint64_t bytes) const {
+  absl::MutexLock lock(&mutex_);
+  return Fits(bytes);
+}
+
+absl::Status AppendStream::WaitForRoom(uint64_t bytes,
+                                       absl::Duration patience) {
+  absl::MutexLock lock(&mutex_);
+  auto fits = [this, bytes]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return !status_.ok() || Fits(bytes);
+  };
+  const absl::Time start = absl::Now();
+  absl::Status status = Wait(absl::Condition(&fits), patience);
+  stats_.waited_seconds += absl::ToDoubleSeconds(absl::Now() - start);
+  return status;
+}
+
+absl::Status AppendStream::WaitAcknowledged(absl::Duration patience) {
+  absl::MutexLock lock(&mutex_);
+  auto empty = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return !status_.ok() || pending_.empty();
+  };
+  return Wait(absl::Condition(&empty), patience);
+}
+
+absl::Status AppendStream::Wait(const absl::Condition& condition,
+                                absl::Duration patience) {
+  if (mutex_.AwaitWithTimeout(condition, patience)) return status_;
+  return absl::DeadlineExceededError(absl::StrCat(
+      options_.address, ": waited ", absl::FormatDuration(patience), " for ",
+      pending_.size(), " batches (", pending_bytes_,
+      " bytes) to be acknowledged; ",
+      connected() ? std::string("connected, the rate limiter may hold them")
+                  : absl::StrCat("not connected: ", last_error_.message())));
+}
+
+void AppendStream::Send(v1::AppendBatch batch, uint64_t bytes) {
+  auto request = std::make_shared<v1::AppendRequest>();
+  *request->mutable_batch() = std::move(batch);
+  absl::MutexLock lock(&mutex_);
+  pending_.push_back({std::move(request), bytes, false});
+  pending_bytes_ += bytes;
+}
+
+void AppendStream::AddTo(WriterStats& stats) const {
+  absl::MutexLock lock(&mutex_);
+  stats.items_stored += stats_.items_stored;
+  stats.items_skipped += stats_.items_skipped;
+  stats.batches_resent += stats_.batches_resent;
+  stats.reconnects += opened_ > 1 ? opened_ - 1 : 0;
+  stats.unacknowledged_bytes += pending_bytes_;
+  stats.shards_connected += connected() ? 1 : 0;
+  stats.waited_seconds += stats_.waited_seconds;
+}
+
+void AppendStream::Stop() {
+  {
+    absl::MutexLock lock(&mutex_);
+    Fail(absl::CancelledError("the writer was stopped"));
+  }
+  stream_.Stop();
+}
+
+void AppendStream::Fail(const absl::Status& status) {
+  if (!status_.ok()) return;  // The first reason stays.
+  status_ = status;
+  failed_.store(true, std::memory_order_release);
+}
+
+std::unique_ptr<AppendStream::Stream::Call> AppendStream::Start(
+    grpc::ClientContext* context) {
+  return stub_->Append(context);
+}
+
+void AppendStream::OnOpen(const v1::AppendResponse& response) {
+  absl::MutexLock lock(&mutex_);
+  ++opened_;
+  broken_ = false;
+  // Stored, but the acknowledgement was lost with the connection.
+  stats_.items_stored += Acknowledge(response.sequence());
+  next_ = 0;
+  last_error_ = absl::OkStatus();
+  connected_.store(true, std::memory_order_relaxed);
+  spdlog::info("writer connected to {}", options_.address);
+}
+
+const v1::AppendRequest* AppendStream::NextRequest() {
+  absl::MutexLock lock(&mutex_);
+  auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return broken_ || next_ < pending_.size();
+  };
+  mutex_.Await(absl::Condition(&ready));
+  if (broken_) return nullptr;
+  Pending& pending = pending_[next_++];
+  if (pending.sent) ++stats_.batches_resent;
+  pending.sent = true;
+  sending_ = pending.request;
+  return sending_.get();
+}
+
+void AppendStream::OnResponse(v1::AppendResponse& response) {
+  absl::MutexLock lock(&mutex_);
+  stats_.items_stored += response.items_stored();
+  stats_.items_skipped += response.items_skipped();
+  Acknowledge(response.sequence());
+}
+
+uint64_t AppendStream::Acknowledge(uint64_t sequence) {
+  uint64_t items = 0;
+  while (!pending_.empty() &&
+         pending_.front().request->batch().sequence() <= sequence) {
+    items += pending_.front().request->batch().item_first_size();
+    pending_bytes_ -= pending_.front().bytes;
+    pending_.pop_front();
+    if (next_ > 0) --next_;
+  }
+  return items;
+}
+
+void AppendStream::OnBroken() {
+  absl::MutexLock lock(&mutex_);
+  broken_ = true;
+}
+
+void AppendStream::OnClose(const absl::Status& status) {
+  const bool was_connected = connected_.exchange(false);
+  absl::MutexLock lock(&mutex_);
+  if (was_connected && status_.ok()) {
+    spdlog::warn("writer lost {}: {}", options_.address, status.message());
+  }
+  last_error_ = status;
+  if (IsFinal(status)) {
+    Fail(absl::Status(status.code(),
+                      absl::StrCat(options_.address, ": ", status.message())));
+  }
+}
+
+}  // namespace qfleet

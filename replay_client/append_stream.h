@@ -1,0 +1,113 @@
+// A writer's connection to one shard: batches go out in order, stay here until
+// they are acknowledged, and are sent again after a reconnect.
+//
+// Thread-safe, but made for one thread that sends.
+
+#ifndef QFLEET_REPLAY_CLIENT_APPEND_STREAM_H_
+#define QFLEET_REPLAY_CLIENT_APPEND_STREAM_H_
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "qfleet/v1/replay.grpc.pb.h"
+#include "replay_client/persistent_stream.h"
+#include "replay_client/remote_writer.h"
+
+namespace qfleet {
+
+class AppendStream
+    : private PersistentStream<v1::AppendRequest, v1::AppendResponse>::Handler {
+ public:
+  struct Options {
+    std::string address;
+    v1::AppendOpen open;
+    uint64_t max_unacknowledged_bytes = 0;
+  };
+
+  // Connects in the background.
+  explicit AppendStream(const Options& options);
+  ~AppendStream() override = default;
+
+  // True between the shard's answer to `open` and the connection's end.
+  bool connected() const { return connected_.load(std::memory_order_relaxed); }
+
+  // Cheap; what made it fail is status().
+  bool failed() const { return failed_.load(std::memory_order_acquire); }
+  // Why nothing will be sent any more, the shard's address first; OK.
+  absl::Status status() const;
+
+  // Whether a batch of so many bytes may be added. One always fits in an
+  // empty queue.
+  bool HasRoom(uint64_t bytes) const;
+  // DEADLINE_EXCEEDED after `patience`, or status().
+  absl::Status WaitForRoom(uint64_t bytes, absl::Duration patience);
+
+  // The batch's sequence is one more than that of the batch before.
+  void Send(v1::AppendBatch batch, uint64_t bytes);
+
+  // Until all that was sent is acknowledged. Errors as WaitForRoom.
+  absl::Status WaitAcknowledged(absl::Duration patience);
+
+  void AddTo(WriterStats& stats) const;
+
+  // Ends all waits with CANCELLED.
+  void Stop();
+
+ private:
+  using Stream = PersistentStream<v1::AppendRequest, v1::AppendResponse>;
+
+  struct Pending {
+    std::shared_ptr<const v1::AppendRequest> request;
+    uint64_t bytes;
+    bool sent;  // In this connection or one before.
+  };
+
+  std::unique_ptr<Stream::Call> Start(grpc::ClientContext* context) override;
+  const v1::AppendRequest& OpenRequest() override { return open_; }
+  void OnOpen(const v1::AppendResponse& response) override;
+  const v1::AppendRequest* NextRequest() override;
+  void OnResponse(v1::AppendResponse& response) override;
+  void OnBroken() override;
+  void OnClose(const absl::Status& status) override;
+
+  bool Fits(uint64_t bytes) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  // Forgets the batches up to `sequence`; returns their items.
+  uint64_t Acknowledge(uint64_t sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Waits for `condition` or an end; the error says for how long.
+  absl::Status Wait(const absl::Condition& condition, absl::Duration patience)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const Options options_;
+  const v1::AppendRequest open_;
+  const std::unique_ptr<v1::Replay::Stub> stub_;
+
+  std::atomic<bool> connected_{false};
+  std::atomic<bool> failed_{false};
+
+  mutable absl::Mutex mutex_;
+  std::deque<Pending> pending_ ABSL_GUARDED_BY(mutex_);  // Unacknowledged.
+  size_t next_ ABSL_GUARDED_BY(mutex_) = 0;  // The first to send of pending_.
+  uint64_t pending_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;
+  uint64_t opened_ ABSL_GUARDED_BY(mutex_) = 0;  // Connections.
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
+  absl::Status last_error_ ABSL_GUARDED_BY(mutex_);  // While not connected.
+  WriterStats stats_ ABSL_GUARDED_BY(mutex_);
+
+  // Of the thread that sends: alive while the call serialises it.
+  std::shared_ptr<const v1::AppendRequest> sending_;
+
+  Stream stream_;  // Last: its thread uses what stands above.
+};
+
+}  // namespace qfleet
+
+#endif  // QFLEET_REPLAY_CLIENT_APPEND_STREAM_H_

@@ -1,0 +1,99 @@
+#include "replay_client/cluster_stats.h"
+
+#include <algorithm>
+
+namespace qfleet {
+namespace {
+
+void AddCounters(const v1::TableStats& from, v1::TableStats& to) {
+  to.set_inserted(to.inserted() + from.inserted());
+  to.set_sampled(to.sampled() + from.sampled());
+  to.set_steps(to.steps() + from.steps());
+  to.set_episodes(to.episodes() + from.episodes());
+}
+
+}  // namespace
+
+void ClusterStats::Update(int shard, const v1::TableStats& stats,
+                          absl::Time now) {
+  Shard& known = shards_[shard];
+  // Counters never go down while a shard lives.
+  if (stats.inserted() < known.stats.inserted() ||
+      stats.sampled() < known.stats.sampled()) {
+    AddCounters(known.stats, known.earlier);
+  }
+  known.connected = true;
+  known.stats = stats;
+  known.updated_at = now;
+}
+
+std::vector<double> ClusterStats::Masses() const {
+  std::vector<double> masses;
+  for (const Shard& shard : shards_) {
+    masses.push_back(shard.connected ? shard.stats.mass() : 0);
+  }
+  return masses;
+}
+
+uint64_t ClusterStats::size() const {
+  uint64_t size = 0;
+  for (const Shard& shard : shards_) {
+    if (shard.connected) size += shard.stats.size();
+  }
+  return size;
+}
+
+void ClusterStats::FillOthers(int shard, v1::SampleDraw& draw) const {
+  v1::TableStats others;
+  uint64_t size = 0;
+  for (size_t s = 0; s < shards_.size(); ++s) {
+    AddCounters(shards_[s].earlier, others);
+    if (static_cast<int>(s) == shard) continue;
+    AddCounters(shards_[s].stats, others);
+    if (shards_[s].connected) size += shards_[s].stats.size();
+  }
+  draw.set_others_inserted(others.inserted());
+  draw.set_others_sampled(others.sampled());
+  draw.set_others_size(size);
+}
+
+ReplayView ClusterStats::View() const {
+  ReplayView view;
+  v1::TableStats sum;
+  for (const Shard& shard : shards_) {
+    AddCounters(shard.earlier, sum);
+    AddCounters(shard.stats, sum);
+    if (!shard.connected) continue;
+    view.size += shard.stats.size();
+    view.bytes += shard.stats.bytes();
+    view.mass += shard.stats.mass();
+    ++view.shards;
+  }
+  view.inserted = sum.inserted();
+  view.sampled = sum.sampled();
+  view.steps = sum.steps();
+  view.episodes = sum.episodes();
+  return view;
+}
+
+std::vector<uint32_t> Allot(absl::Span<const double> masses, uint32_t count,
+                            Random& random) {
+  std::vector<double> ends(masses.size());
+  double sum = 0;
+  size_t last = 0;  // That has mass: where rounding leads past the end.
+  for (size_t i = 0; i < masses.size(); ++i) {
+    sum += masses[i];
+    ends[i] = sum;
+    if (masses[i] > 0) last = i;
+  }
+  std::vector<uint32_t> counts(masses.size(), 0);
+  for (uint32_t draw = 0; draw < count; ++draw) {
+    const double u = random.Uniform() * sum;
+    const size_t i =
+        std::upper_bound(ends.begin(), ends.end(), u) - ends.begin();
+    ++counts[std::min(i, last)];
+  }
+  return counts;
+}
+
+}  // namespace qfleet

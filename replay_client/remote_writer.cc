@@ -1,0 +1,269 @@
+#include "replay_client/remote_writer.h"
+
+#include <cmath>
+#include <deque>
+#include <random>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/status_macros.h"
+#include "replay_client/append_stream.h"
+#include "replay_client/batch_builder.h"
+
+namespace qfleet {
+namespace {
+
+// A shard takes at most half its ring of steps in a batch, and the smallest
+// ring has 1024.
+constexpr int kMaxBatchSteps = 512;
+
+// An item ends at most so many steps before its stream's newest one.
+constexpr uint64_t kMaxItemLag = 4096;
+
+uint64_t RandomWriterId() {
+  std::random_device device;
+  uint64_t id = 0;
+  while (id == 0) id = (uint64_t{device()} << 32) | device();
+  return id;
+}
+
+// The steps of a stream, numbered for the caller without a gap, are spread
+// over shards episode by episode, and each shard wants its part without a gap
+// too. A segment is a run of steps on one shard, with the difference between
+// the two numbers.
+struct Segment {
+  uint64_t first;  // The caller's index of its first step.
+  int shard;
+  uint64_t shard_first;  // The shard's index of the same step.
+};
+
+struct StreamState {
+  uint64_t next = 0;
+  std::vector<uint64_t> next_on_shard;
+  std::deque<Segment> segments;  // Oldest first; old ones are dropped.
+};
+
+class RemoteWriterImpl : public RemoteWriter {
+ public:
+  explicit RemoteWriterImpl(const WriterOptions& options);
+
+  absl::StatusOr<uint64_t> AppendStep(
+      uint32_t stream, bool starts_episode,
+      absl::Span<const ColumnRow> columns) override;
+  absl::Status AppendItem(uint32_t stream, uint64_t first, uint64_t last,
+                          absl::Span<const ColumnRow> columns,
+                          float priority) override;
+  absl::Status Poll() override;
+  absl::Status Flush() override;
+  WriterStats Stats() const override;
+  void Stop() override;
+
+ private:
+  struct ShardState {
+    std::unique_ptr<AppendStream> stream;
+    BatchBuilder builder;
+    absl::Time started;  // When the builder got its first row.
+    uint64_t last_sequence = 0;
+  };
+
+  absl::Status CheckShards() const;
+  int ChooseShard(uint32_t stream) const;
+  StreamState& FindStream(uint32_t stream);
+  bool Full(const ShardState& shard) const;
+  // Makes the builder ready for one more row. On an error nothing changed.
+  absl::Status MakeRoom(ShardState& shard);
+  void NoteRow(ShardState& shard);
+  bool TrySend(ShardState& shard);
+  void Send(ShardState& shard);
+
+  const WriterOptions options_;
+  std::vector<ShardState> shards_;
+  absl::flat_hash_map<uint32_t, StreamState> streams_;
+};
+
+RemoteWriterImpl::RemoteWriterImpl(const WriterOptions& options)
+    : options_(options) {
+  AppendStream::Options link;
+  link.open.set_table(options.table);
+  link.open.set_writer_id(RandomWriterId());
+  *link.open.mutable_signature() = options.signature;
+  link.max_unacknowledged_bytes = options.max_unacknowledged_bytes;
+  for (const std::string& address : options.shards) {
+    link.address = address;
+    shards_.push_back({std::make_unique<AppendStream>(link),
+                       BatchBuilder(options.signature), absl::Time()});
+  }
+}
+
+absl::Status RemoteWriterImpl::CheckShards() const {
+  if (shards_.empty()) {
+    return absl::InvalidArgumentError("shards is empty: allowed is 1 or more");
+  }
+  for (const ShardState& shard : shards_) {
+    if (shard.stream->failed()) return shard.stream->status();
+  }
+  return absl::OkStatus();
+}
+
+// A stream has its shard, and moves on to another while that is away.
+int RemoteWriterImpl::ChooseShard(uint32_t stream) const {
+  const size_t home =
+      (uint64_t{options_.first_stream} + stream) % shards_.size();
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    const size_t shard = (home + i) % shards_.size();
+    if (shards_[shard].stream->connected()) return static_cast<int>(shard);
+  }
+  return static_cast<int>(home);
+}
+
+StreamState& RemoteWriterImpl::FindStream(uint32_t stream) {
+  StreamState& state = streams_[stream];
+  if (state.next_on_shard.empty()) state.next_on_shard.resize(shards_.size());
+  return state;
+}
+
+absl::StatusOr<uint64_t> RemoteWriterImpl::AppendStep(
+    uint32_t stream, bool starts_episode, absl::Span<const ColumnRow> columns) {
+  QFLEET_RETURN_IF_ERROR(CheckShards());
+  StreamState& state = FindStream(stream);
+  if (state.segments.empty() && !starts_episode) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "step 0 of stream ", stream,
+        " has starts_episode = false: a stream begins with an episode"));
+  }
+  const int s =
+      starts_episode ? ChooseShard(stream) : state.segments.back().shard;
+  ShardState& shard = shards_[s];
+  QFLEET_RETURN_IF_ERROR(MakeRoom(shard));
+  QFLEET_RETURN_IF_ERROR(shard.builder.AddStep(stream, state.next_on_shard[s],
+                                               starts_episode, columns));
+  if (state.segments.empty() || state.segments.back().shard != s) {
+    state.segments.push_back({state.next, s, state.next_on_shard[s]});
+  }
+  while (state.segments.size() > 1 &&
+         state.segments[1].first + kMaxItemLag < state.next) {
+    state.segments.pop_front();
+  }
+  ++state.next_on_shard[s];
+  NoteRow(shard);
+  return state.next++;
+}
+
+absl::Status RemoteWriterImpl::AppendItem(uint32_t stream, uint64_t first,
+                                          uint64_t last,
+                                          absl::Span<const ColumnRow> columns,
+                                          float priority) {
+  QFLEET_RETURN_IF_ERROR(CheckShards());
+  StreamState& state = FindStream(stream);
+  auto segment = state.segments.rbegin();
+  while (segment != state.segments.rend() && segment->first > first) ++segment;
+  const bool known = segment != state.segments.rend();
+  // The steps from `end` on are on another shard, or not there yet.
+  const uint64_t end = !known || segment == state.segments.rbegin()
+                           ? state.next
+                           : std::prev(segment)->first;
+  if (!known || first > last || last >= end ||
+      last + kMaxItemLag + 1 < state.next) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "item [", first, ", ", last, "] of stream ", stream,
+        ": allowed is a span of one episode's steps, of which the newest is ",
+        static_cast<int64_t>(state.next) - 1, " and the last at most ",
+        kMaxItemLag, " steps older"));
+  }
+  if (last - first > kMaxItemLag) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "item [", first, ", ", last, "] of stream ", stream,
+        ": allowed is a span of at most ", kMaxItemLag + 1, " steps"));
+  }
+  if (!std::isfinite(priority) || priority < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "priority = ", priority, ": allowed is a finite number >= 0"));
+  }
+  ShardState& shard = shards_[segment->shard];
+  QFLEET_RETURN_IF_ERROR(MakeRoom(shard));
+  const uint64_t shift = segment->shard_first - segment->first;  // Modular.
+  QFLEET_RETURN_IF_ERROR(shard.builder.AddItem(
+      stream, first + shift, last + shift, columns, priority));
+  NoteRow(shard);
+  return absl::OkStatus();
+}
+
+bool RemoteWriterImpl::Full(const ShardState& shard) const {
+  return shard.builder.bytes() >= options_.batch_bytes ||
+         shard.builder.steps() >= kMaxBatchSteps;
+}
+
+absl::Status RemoteWriterImpl::MakeRoom(ShardState& shard) {
+  if (!Full(shard) || TrySend(shard)) return absl::OkStatus();
+  // The caller will be held up: let the other shards have what there is.
+  for (ShardState& other : shards_) TrySend(other);
+  QFLEET_RETURN_IF_ERROR(
+      shard.stream->WaitForRoom(shard.builder.bytes(), options_.patience));
+  Send(shard);
+  return absl::OkStatus();
+}
+
+// After a row was added.
+void RemoteWriterImpl::NoteRow(ShardState& shard) {
+  if (shard.started == absl::Time()) shard.started = absl::Now();
+  if (Full(shard)) TrySend(shard);
+}
+
+bool RemoteWriterImpl::TrySend(ShardState& shard) {
+  if (shard.builder.empty()) return true;
+  if (!shard.stream->HasRoom(shard.builder.bytes())) return false;
+  Send(shard);
+  return true;
+}
+
+void RemoteWriterImpl::Send(ShardState& shard) {
+  const uint64_t bytes = shard.builder.bytes();
+  shard.stream->Send(shard.builder.Take(++shard.last_sequence), bytes);
+  shard.started = absl::Time();
+}
+
+absl::Status RemoteWriterImpl::Poll() {
+  QFLEET_RETURN_IF_ERROR(CheckShards());
+  const absl::Time now = absl::Now();
+  for (ShardState& shard : shards_) {
+    if (shard.builder.empty()) continue;
+    if (now - shard.started >= options_.batch_age) TrySend(shard);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RemoteWriterImpl::Flush() {
+  QFLEET_RETURN_IF_ERROR(CheckShards());
+  const absl::Time deadline = absl::Now() + options_.patience;
+  for (ShardState& shard : shards_) {
+    if (TrySend(shard)) continue;
+    QFLEET_RETURN_IF_ERROR(shard.stream->WaitForRoom(shard.builder.bytes(),
+                                                     deadline - absl::Now()));
+    Send(shard);
+  }
+  for (ShardState& shard : shards_) {
+    QFLEET_RETURN_IF_ERROR(
+        shard.stream->WaitAcknowledged(deadline - absl::Now()));
+  }
+  return absl::OkStatus();
+}
+
+WriterStats RemoteWriterImpl::Stats() const {
+  WriterStats stats;
+  for (const ShardState& shard : shards_) shard.stream->AddTo(stats);
+  return stats;
+}
+
+void RemoteWriterImpl::Stop() {
+  for (ShardState& shard : shards_) shard.stream->Stop();
+}
+
+}  // namespace
+
+std::unique_ptr<RemoteWriter> MakeRemoteWriter(const WriterOptions& options) {
+  return std::make_unique<RemoteWriterImpl>(options);
+}
+
+}  // namespace qfleet

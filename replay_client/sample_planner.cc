@@ -1,0 +1,154 @@
+#include "replay_client/sample_planner.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/status_macros.h"
+
+namespace qfleet {
+namespace {
+
+// How long a shard may hold a draw back before it is asked again with newer
+// totals of the others: while it waits, only its own inserts can free it.
+constexpr uint32_t kDrawTimeoutMs = 20;
+
+// A shard with nothing to answer is asked for its stats so often while some
+// batch waits (for masses, or for inserts that went to another shard) ...
+constexpr absl::Duration kBusyPeriod = absl::Milliseconds(5);
+// ... and else, so that its rate limiter knows what the others do.
+constexpr absl::Duration kIdlePeriod = absl::Milliseconds(100);
+
+}  // namespace
+
+SamplePlanner::SamplePlanner(const SamplerOptions& options)
+    : options_(options),
+      stats_(static_cast<int>(options.shards.size())),
+      random_(options.seed),
+      shards_(options.shards.size()) {}
+
+void SamplePlanner::Connect(int shard, const v1::TableStats& stats,
+                            absl::Time now) {
+  stats_.Update(shard, stats, now);
+}
+
+void SamplePlanner::Disconnect(int shard) {
+  stats_.Disconnect(shard);
+  Shard& lost = shards_[shard];
+  for (const Request& request : lost.in_flight) Unallot(request);
+  for (const Request& request : lost.to_send) Unallot(request);
+  lost.in_flight.clear();
+  lost.to_send.clear();
+}
+
+void SamplePlanner::Unallot(const Request& request) {
+  if (request.batch == nullptr) return;
+  PendingBatch::Part& part = request.batch->parts[request.part];
+  request.batch->unallotted += part.count;
+  part.count = 0;
+}
+
+void SamplePlanner::NextRequest(int shard, v1::SampleDraw& draw) {
+  Shard& asked = shards_[shard];
+  const Request& request =
+      asked.in_flight.emplace_back(std::move(asked.to_send.front()));
+  asked.to_send.pop_front();
+  draw.set_count(
+      request.batch == nullptr ? 0 : request.batch->parts[request.part].count);
+  draw.set_timeout_ms(kDrawTimeoutMs);
+  stats_.FillOthers(shard, draw);
+}
+
+absl::Status SamplePlanner::Answer(int shard, v1::SampleResponse& response,
+                                   absl::Time now) {
+  Shard& asked = shards_[shard];
+  if (asked.in_flight.empty()) {
+    return absl::InternalError("a response without a request");
+  }
+  const Request request = std::move(asked.in_flight.front());
+  asked.in_flight.pop_front();
+  stats_.Update(shard, response.stats(), now);
+  if (request.batch == nullptr) return absl::OkStatus();
+  PendingBatch& batch = *request.batch;
+  PendingBatch::Part& part = batch.parts[request.part];
+  if (response.limited()) {
+    batch.limited = true;
+    // The same shard again, or shards that are held back would be drawn from
+    // less; but not if it has nothing to draw.
+    if (response.stats().mass() > 0) {
+      asked.to_send.push_back(request);
+    } else {
+      Unallot(request);
+    }
+    return absl::OkStatus();
+  }
+  QFLEET_RETURN_IF_ERROR(
+      CheckResponse(options_.signature, part.count, response));
+  part.response = std::move(response);
+  batch.missing -= part.count;
+  if (batch.missing == 0) {
+    complete_.push_back(request.batch);
+    pending_.erase(std::find(pending_.begin(), pending_.end(), request.batch));
+  }
+  return absl::OkStatus();
+}
+
+void SamplePlanner::Plan(size_t ready, absl::Time now) {
+  while (pending_.size() + complete_.size() + ready < options_.prefetch) {
+    auto batch = std::make_shared<PendingBatch>();
+    batch->unallotted = batch->missing = options_.batch_size;
+    pending_.push_back(std::move(batch));
+  }
+  for (const auto& batch : pending_) {
+    if (batch->unallotted > 0) AllotRows(batch, now);
+  }
+  Refresh(now);
+}
+
+void SamplePlanner::AllotRows(const std::shared_ptr<PendingBatch>& batch,
+                              absl::Time now) {
+  const std::vector<double> masses = stats_.Masses();
+  double sum = 0;
+  for (double mass : masses) sum += mass;
+  if (!(sum > 0)) return;  // No items yet; Refresh asks on.
+  const std::vector<uint32_t> counts =
+      Allot(masses, batch->unallotted, random_);
+  batch->unallotted = 0;
+  mass_age_ = absl::ZeroDuration();
+  for (size_t s = 0; s < shards_.size(); ++s) {
+    if (!stats_.connected(s)) continue;
+    mass_age_ = std::max(mass_age_, now - stats_.updated_at(s));
+    if (counts[s] > 0) {
+      shards_[s].to_send.push_back({batch, batch->parts.size()});
+      batch->parts.push_back(
+          {static_cast<int>(s), counts[s], masses[s] / sum, {}});
+    } else if (shards_[s].idle()) {
+      shards_[s].to_send.push_back({});  // Keeps its mass fresh.
+    }
+  }
+}
+
+void SamplePlanner::Refresh(absl::Time now) {
+  for (size_t s = 0; s < shards_.size(); ++s) {
+    if (stats_.connected(s) && shards_[s].idle() &&
+        now - stats_.updated_at(s) >= period()) {
+      shards_[s].to_send.push_back({});
+    }
+  }
+}
+
+std::shared_ptr<PendingBatch> SamplePlanner::TakeComplete() {
+  if (complete_.empty()) return nullptr;
+  std::shared_ptr<PendingBatch> batch = std::move(complete_.front());
+  complete_.pop_front();
+  return batch;
+}
+
+absl::Duration SamplePlanner::period() const {
+  return pending_.empty() ? kIdlePeriod : kBusyPeriod;
+}
+
+bool SamplePlanner::waits_for_limiter() const {
+  return !pending_.empty() && pending_.front()->limited;
+}
+
+}  // namespace qfleet

@@ -1,0 +1,91 @@
+// Which shard is asked for what: makes batches, allots their rows over the
+// shards by the newest masses, and collects the answers. No threads, no gRPC.
+//
+//   planner.Update(shard, stats, now);          // a shard is connected
+//   planner.Plan(ready, now);                   // now and then
+//   if (planner.HasRequest(shard)) planner.NextRequest(shard, draw);
+//   planner.Answer(shard, response, now);       // in the requests' order
+//   while (auto batch = planner.TakeComplete()) ...
+//
+// Thread-compatible.
+
+#ifndef QFLEET_REPLAY_CLIENT_SAMPLE_PLANNER_H_
+#define QFLEET_REPLAY_CLIENT_SAMPLE_PLANNER_H_
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/random.h"
+#include "qfleet/v1/replay.pb.h"
+#include "replay_client/cluster_stats.h"
+#include "replay_client/pending_batch.h"
+#include "replay_client/remote_sampler.h"
+
+namespace qfleet {
+
+class SamplePlanner {
+ public:
+  explicit SamplePlanner(const SamplerOptions& options);
+
+  // ---- One shard's connection ----------------------------------------------
+
+  // The answer to `open`.
+  void Connect(int shard, const v1::TableStats& stats, absl::Time now);
+  // What it was asked for is allotted anew, over the shards that are left.
+  void Disconnect(int shard);
+
+  bool HasRequest(int shard) const { return !shards_[shard].to_send.empty(); }
+  void NextRequest(int shard, v1::SampleDraw& draw);
+  // INTERNAL if the response does not fit its request.
+  absl::Status Answer(int shard, v1::SampleResponse& response, absl::Time now);
+
+  // ---- Batches -------------------------------------------------------------
+
+  // Starts batches so that with the `ready` ones there are `prefetch`, allots
+  // what is not allotted, and asks idle shards for their stats.
+  void Plan(size_t ready, absl::Time now);
+  // The next one that has all its rows, or nullptr.
+  std::shared_ptr<PendingBatch> TakeComplete();
+
+  // How soon Plan should run again if nothing happens.
+  absl::Duration period() const;
+  // Age of the oldest mass when rows were last allotted.
+  absl::Duration mass_age() const { return mass_age_; }
+  const ClusterStats& stats() const { return stats_; }
+
+  // What an unfinished batch waits for.
+  bool waits_for_limiter() const;
+  bool waits_for(int shard) const { return !shards_[shard].in_flight.empty(); }
+
+ private:
+  // A request: part `part` of `batch`, or just the stats if that is null.
+  struct Request {
+    std::shared_ptr<PendingBatch> batch;
+    size_t part = 0;
+  };
+  struct Shard {
+    std::deque<Request> to_send;
+    std::deque<Request> in_flight;
+    bool idle() const { return to_send.empty() && in_flight.empty(); }
+  };
+
+  void AllotRows(const std::shared_ptr<PendingBatch>& batch, absl::Time now);
+  void Refresh(absl::Time now);
+  static void Unallot(const Request& request);
+
+  const SamplerOptions options_;
+  ClusterStats stats_;
+  Random random_;
+  std::vector<Shard> shards_;
+  std::vector<std::shared_ptr<PendingBatch>> pending_;
+  std::deque<std::shared_ptr<PendingBatch>> complete_;
+  absl::Duration mass_age_;
+};
+
+}  // namespace qfleet
+
+#endif  // QFLEET_REPLAY_CLIENT_SAMPLE_PLANNER_H_

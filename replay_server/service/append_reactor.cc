@@ -1,0 +1,92 @@
+#include "replay_server/service/append_reactor.h"
+
+#include <utility>
+
+#include "common/grpc.h"
+#include "common/status_macros.h"
+
+namespace qfleet {
+
+AppendReactor::AppendReactor(Shard* shard) : shard_(shard) {
+  StartRead(&request_);
+}
+
+// A message that does not parse looks like the end of the stream.
+void AppendReactor::OnReadDone(bool ok) {
+  if (!ok) {
+    Finish(grpc::Status::OK);
+    return;
+  }
+  if (opened_) {
+    if (request_.has_batch()) {
+      Append(request_.batch());
+    } else {
+      Finish(ToGrpc(absl::InvalidArgumentError(
+          "payload: allowed after the first message is `batch`")));
+    }
+    return;
+  }
+  absl::Status status =
+      request_.has_open()
+          ? Open(request_.open())
+          : absl::InvalidArgumentError(
+                "payload: allowed as the first message is `open`");
+  if (!status.ok()) {
+    Finish(ToGrpc(status));
+    return;
+  }
+  response_.set_sequence(shard_->LastSequence(table_, writer_id_));
+  StartWrite(&response_);
+}
+
+absl::Status AppendReactor::Open(const v1::AppendOpen& open) {
+  if (open.writer_id() == 0) {
+    return absl::InvalidArgumentError(
+        "open.writer_id = 0: allowed is a random number that is not 0");
+  }
+  QFLEET_ASSIGN_OR_RETURN(
+      table_, shard_->Open(open.table(), open.signature(), "the writer"));
+  writer_id_ = open.writer_id();
+  opened_ = true;
+  // The writer is here now: what an earlier connection of it still waits for
+  // it will send again.
+  shard_->CancelAppend(table_, writer_id_);
+  return absl::OkStatus();
+}
+
+void AppendReactor::Append(const v1::AppendBatch& batch) {
+  appending_.store(true);
+  shard_->Append(table_, writer_id_, batch,
+                 [this](const absl::StatusOr<v1::AppendResponse>& result) {
+                   OnAppended(result);
+                 });
+  // The call may have been cancelled before the batch was queued. If it is
+  // over by now, this reaction still keeps the reactor alive.
+  if (cancelled_.load()) OnCancel();
+}
+
+void AppendReactor::OnAppended(
+    const absl::StatusOr<v1::AppendResponse>& result) {
+  appending_.store(false);
+  if (!result.ok()) {
+    Finish(ToGrpc(result.status()));
+    return;
+  }
+  response_ = *result;
+  StartWrite(&response_);
+}
+
+void AppendReactor::OnWriteDone(bool ok) {
+  if (ok) {
+    StartRead(&request_);
+  } else {
+    Finish(grpc::Status::CANCELLED);
+  }
+}
+
+void AppendReactor::OnCancel() {
+  cancelled_.store(true);
+  if (appending_.load()) shard_->CancelAppend(table_, writer_id_);
+}
+
+}  // namespace qfleet

@@ -1,0 +1,73 @@
+#include "replay_server/service/replay_service.h"
+
+#include "common/grpc.h"
+#include "common/status_macros.h"
+#include "replay_server/service/append_reactor.h"
+
+namespace qfleet {
+namespace {
+
+using SampleStream =
+    grpc::ServerReaderWriter<v1::SampleResponse, v1::SampleRequest>;
+
+// The table of the first message, which is answered with its stats.
+absl::StatusOr<int> OpenSample(Shard& shard, SampleStream& stream) {
+  v1::SampleRequest request;
+  if (!stream.Read(&request)) return absl::CancelledError("no first message");
+  if (!request.has_open()) {
+    return absl::InvalidArgumentError(
+        "payload: allowed as the first message is `open`");
+  }
+  QFLEET_ASSIGN_OR_RETURN(
+      int table, shard.Open(request.open().table(), request.open().signature(),
+                            "the sampler"));
+  v1::SampleResponse response;
+  shard.FillStats(table, response);
+  if (!stream.Write(response)) return absl::CancelledError("hung up");
+  return table;
+}
+
+absl::Status ServeSample(Shard& shard, SampleStream& stream) {
+  QFLEET_ASSIGN_OR_RETURN(int table, OpenSample(shard, stream));
+  v1::SampleRequest request;
+  while (stream.Read(&request)) {
+    if (!request.has_draw()) {
+      return absl::InvalidArgumentError(
+          "payload: allowed after the first message is `draw`");
+    }
+    v1::SampleResponse response;
+    QFLEET_RETURN_IF_ERROR(shard.Sample(table, request.draw(), response));
+    if (!stream.Write(response)) break;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+grpc::Status ReplayService::Describe(grpc::ServerContext*,
+                                     const v1::DescribeRequest*,
+                                     v1::DescribeResponse* response) {
+  *response = shard_->Describe();
+  return grpc::Status::OK;
+}
+
+grpc::ServerBidiReactor<v1::AppendRequest, v1::AppendResponse>*
+ReplayService::Append(grpc::CallbackServerContext*) {
+  return new AppendReactor(shard_);
+}
+
+grpc::Status ReplayService::Sample(grpc::ServerContext*, SampleStream* stream) {
+  return ToGrpc(ServeSample(*shard_, *stream));
+}
+
+grpc::Status ReplayService::UpdatePriorities(
+    grpc::ServerContext*, const v1::UpdatePrioritiesRequest* request,
+    v1::UpdatePrioritiesResponse* response) {
+  absl::StatusOr<v1::UpdatePrioritiesResponse> result =
+      shard_->UpdatePriorities(*request);
+  if (!result.ok()) return ToGrpc(result.status());
+  *response = *result;
+  return grpc::Status::OK;
+}
+
+}  // namespace qfleet

@@ -1,0 +1,46 @@
+// The gRPC handlers of a shard; replay.proto is their contract.
+//
+//   ReplayService service(shard.get());
+//   QFLEET_RETURN_IF_ERROR(server.Start("unix:/tmp/a.sock", {&service}));
+//
+// Append streams come in thousands and are mostly idle: reactors, no thread
+// each. Sample streams are few and heavy: a thread each serves them best.
+
+#ifndef QFLEET_REPLAY_SERVER_SERVICE_REPLAY_SERVICE_H_
+#define QFLEET_REPLAY_SERVER_SERVICE_REPLAY_SERVICE_H_
+
+#include "qfleet/v1/replay.grpc.pb.h"
+#include "replay_server/service/shard.h"
+
+namespace qfleet {
+
+// Thread-safe.
+class ReplayService final
+    : public v1::Replay::WithCallbackMethod_Append<v1::Replay::Service> {
+ public:
+  // `shard` must outlive the server.
+  explicit ReplayService(Shard* shard) : shard_(shard) {}
+
+  grpc::Status Describe(grpc::ServerContext* context,
+                        const v1::DescribeRequest* request,
+                        v1::DescribeResponse* response) override;
+
+  grpc::ServerBidiReactor<v1::AppendRequest, v1::AppendResponse>* Append(
+      grpc::CallbackServerContext* context) override;
+
+  grpc::Status Sample(
+      grpc::ServerContext* context,
+      grpc::ServerReaderWriter<v1::SampleResponse, v1::SampleRequest>* stream)
+      override;
+
+  grpc::Status UpdatePriorities(
+      grpc::ServerContext* context, const v1::UpdatePrioritiesRequest* request,
+      v1::UpdatePrioritiesResponse* response) override;
+
+ private:
+  Shard* const shard_;
+};
+
+}  // namespace qfleet
+
+#endif  // QFLEET_REPLAY_SERVER_SERVICE_REPLAY_SERVICE_H_

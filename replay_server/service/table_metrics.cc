@@ -1,0 +1,100 @@
+#include "replay_server/service/table_metrics.h"
+
+#include <cstdint>
+#include <vector>
+
+namespace qfleet {
+namespace {
+
+constexpr char kPrioritiesHelp[] =
+    "Priority updates by what became of them (stale: the item was removed).";
+constexpr char kWaitHelp[] =
+    "Time that requests were held back by the rate limiter.";
+constexpr char kWaitingHelp[] =
+    "Requests that the rate limiter holds back now.";
+
+const std::vector<double>& LatencyBuckets() {
+  static const auto* const buckets = new std::vector<double>{
+      1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1};
+  return *buckets;
+}
+
+void RaiseTo(uint64_t value, prometheus::Counter& counter) {
+  const double rise = static_cast<double>(value) - counter.Value();
+  if (rise > 0) counter.Increment(rise);
+}
+
+}  // namespace
+
+TableMetrics::TableMetrics(Metrics& metrics, const std::string& table)
+    : priorities_applied(
+          metrics.Counter("qfleet_replay_priorities_total", kPrioritiesHelp,
+                          {{"table", table}, {"result", "applied"}})),
+      priorities_stale(
+          metrics.Counter("qfleet_replay_priorities_total", kPrioritiesHelp,
+                          {{"table", table}, {"result", "stale"}})),
+      priorities_unknown(
+          metrics.Counter("qfleet_replay_priorities_total", kPrioritiesHelp,
+                          {{"table", table}, {"result", "unknown"}})),
+      insert_wait_seconds(
+          metrics.Counter("qfleet_replay_wait_seconds_total", kWaitHelp,
+                          {{"table", table}, {"side", "insert"}})),
+      sample_wait_seconds(
+          metrics.Counter("qfleet_replay_wait_seconds_total", kWaitHelp,
+                          {{"table", table}, {"side", "sample"}})),
+      batches_duplicate(metrics.Counter(
+          "qfleet_replay_batches_duplicate_total",
+          "Batches sent again that were stored already.", {{"table", table}})),
+      rejected(metrics.Counter("qfleet_replay_rejected_total",
+                               "Batches, draws and priority updates refused "
+                               "as malformed.",
+                               {{"table", table}})),
+      append_seconds(metrics.Histogram(
+          "qfleet_replay_append_seconds",
+          "Time to store a batch, without waiting for the rate limiter.",
+          LatencyBuckets(), {{"table", table}})),
+      sample_seconds(metrics.Histogram(
+          "qfleet_replay_sample_seconds",
+          "Time to draw and gather items, without waiting for the rate "
+          "limiter.",
+          LatencyBuckets(), {{"table", table}})),
+      inserted_(metrics.Counter("qfleet_replay_items_inserted_total",
+                                "Items inserted.", {{"table", table}})),
+      sampled_(metrics.Counter("qfleet_replay_items_sampled_total",
+                               "Items drawn.", {{"table", table}})),
+      steps_(metrics.Counter("qfleet_replay_steps_total", "Steps appended.",
+                             {{"table", table}})),
+      episodes_(metrics.Counter("qfleet_replay_episodes_total",
+                                "Episodes begun.", {{"table", table}})),
+      skipped_(metrics.Counter("qfleet_replay_items_skipped_total",
+                               "Items refused because their steps were gone.",
+                               {{"table", table}})),
+      items_(metrics.Gauge("qfleet_replay_items", "Items held.",
+                           {{"table", table}})),
+      bytes_(metrics.Gauge("qfleet_replay_bytes",
+                           "Bytes in use by live steps and items.",
+                           {{"table", table}})),
+      mass_(metrics.Gauge("qfleet_replay_mass",
+                          "Sum of the masses of all items.",
+                          {{"table", table}})),
+      waiting_inserts_(metrics.Gauge("qfleet_replay_waiting", kWaitingHelp,
+                                     {{"table", table}, {"side", "insert"}})),
+      waiting_samples_(metrics.Gauge("qfleet_replay_waiting", kWaitingHelp,
+                                     {{"table", table}, {"side", "sample"}})) {}
+
+void TableMetrics::Export(const v1::TableInfo& info) {
+  absl::MutexLock lock(&mutex_);
+  const v1::TableStats& stats = info.stats();
+  RaiseTo(stats.inserted(), inserted_);
+  RaiseTo(stats.sampled(), sampled_);
+  RaiseTo(stats.steps(), steps_);
+  RaiseTo(stats.episodes(), episodes_);
+  RaiseTo(stats.skipped(), skipped_);
+  items_.Set(static_cast<double>(stats.size()));
+  bytes_.Set(static_cast<double>(stats.bytes()));
+  mass_.Set(stats.mass());
+  waiting_inserts_.Set(info.waiting_writers());
+  waiting_samples_.Set(info.waiting_samplers());
+}
+
+}  // namespace qfleet

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Installs what the build needs (Debian packages) and configures build/release.
+#
+#   scripts/setup.sh [--libtorch=debian|pip|PATH]
+#
+# --libtorch  Debian's package (default), the one that pip installs into .venv,
+#             or a folder that holds share/cmake/Torch. build/release keeps the
+#             choice until another one is made.
+set -euo pipefail
+
+readonly PIP_TORCH=2.13.0
+readonly PACKAGES=(
+  build-essential ccache cmake git mold ninja-build
+  libabsl-dev libbenchmark-dev libcli11-dev libgmock-dev libgrpc++-dev
+  libgtest-dev libprotobuf-dev libspdlog-dev libxxhash-dev libzstd-dev
+  nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler
+  protobuf-compiler-grpc ca-certificates prometheus python3-venv)
+readonly TORCH_PACKAGES=(libtorch-dev libgloo-dev libopenblas0-pthread)
+readonly TOOLS=(c++ cmake ninja protoc grpc_cpp_plugin python3)
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly ROOT
+readonly CACHE=${ROOT}/build/release/CMakeCache.txt
+
+fail() {  # CODE MESSAGE
+  echo "scripts/setup.sh: $2" >&2
+  exit "$1"
+}
+
+# Prints the value of a variable in CMake's cache.
+cached() {
+  [[ ! -f ${CACHE} ]] || sed -n "s/^$1:[A-Z]*=//p" "${CACHE}"
+}
+
+install_packages() {
+  if ! command -v apt-get dpkg-query >/dev/null; then
+    local tool absent=()
+    for tool in "${TOOLS[@]}"; do
+      command -v "${tool}" >/dev/null || absent+=("${tool}")
+    done
+    ((${#absent[@]} == 0)) ||
+      fail 1 "no apt-get here; install first: ${absent[*]}"
+    return
+  fi
+  local package missing=()
+  for package in "$@"; do
+    [[ $(dpkg-query -W -f='${db:Status-Status}' "${package}" 2>/dev/null) == \
+      installed ]] || missing+=("${package}")
+  done
+  ((${#missing[@]} > 0)) || return 0
+  local as_root=()
+  if ((EUID != 0)); then
+    command -v sudo >/dev/null ||
+      fail 1 "neither root nor sudo; install first: ${missing[*]}"
+    as_root=(sudo)
+  fi
+  echo "Installing ${missing[*]}"
+  "${as_root[@]}" apt-get update -q
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+# Prints the folder of pip's torch; installs it if it is not there.
+pip_prefix() {
+  local python=${ROOT}/.venv/bin/python
+  [[ -x ${python} ]] || python3 -m venv "${ROOT}/.venv" >&2
+  local version
+  version=$("${python}" -c 'import importlib.metadata as m
+print(m.version("torch").split("+")[0])' 2>/dev/null) || true
+  if [[ ${version} != "${PIP_TORCH}" ]]; then
+    "${python}" -m pip install --disable-pip-version-check \
+      "torch==${PIP_TORCH}" >&2
+  fi
+  "${python}" -c 'import importlib.util as u
+print(u.find_spec("torch").submodule_search_locations[0])'
+}
+
+# Configures build/release with CMAKE_PREFIX_PATH = $1, from scratch if that
+# changes; does nothing if all is there (ninja runs CMake again by itself).
+configure() {
+  local fresh=()
+  if [[ -f ${CACHE} ]]; then
+    if [[ $(cached CMAKE_PREFIX_PATH) != "$1" ]]; then
+      fresh=(--fresh)
+    elif [[ -f ${ROOT}/build/release/build.ninja ]]; then
+      return 0
+    fi
+  fi
+  (cd "${ROOT}" &&
+    cmake --preset release "${fresh[@]}" -DCMAKE_PREFIX_PATH="$1")
+}
+
+choice=
+for argument in "$@"; do
+  case ${argument} in
+    --libtorch=?*) choice=${argument#*=} ;;
+    *) fail 2 "${argument}: allowed is --libtorch=debian|pip|PATH" ;;
+  esac
+done
+if [[ -n ${choice} && ${choice} != debian && ${choice} != pip ]]; then
+  [[ -d ${choice}/share/cmake/Torch ]] ||
+    fail 2 "--libtorch=${choice}: allowed is debian, pip or a folder with share/cmake/Torch"
+  choice=$(cd "${choice}" && pwd)
+fi
+if [[ -z ${choice} ]]; then
+  choice=$(cached CMAKE_PREFIX_PATH)
+  [[ ${choice} != "${ROOT}/.venv/"* ]] || choice=pip
+  choice=${choice:-debian}
+fi
+
+case ${choice} in
+  debian)
+    install_packages "${PACKAGES[@]}" "${TORCH_PACKAGES[@]}"
+    prefix= from=Debian
+    ;;
+  pip)
+    install_packages "${PACKAGES[@]}"
+    prefix=$(pip_prefix) from=pip
+    ;;
+  *)
+    install_packages "${PACKAGES[@]}"
+    prefix=${choice} from=folder
+    ;;
+esac
+configure "${prefix}"
+version=$(sed -n 's/.*PACKAGE_VERSION "\(.*\)".*/\1/p' \
+  "$(cached Torch_DIR)/TorchConfigVersion.cmake" | head -n 1)
+echo "LibTorch: ${version} (${from}), ${prefix:-/usr}"

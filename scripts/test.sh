@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Sets up, builds everything and runs every test. The last line is
+# "N passed, N failed".
+#
+#   scripts/test.sh [--libtorch=...]
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly ROOT
+readonly REPORT=${ROOT}/build/release/tests.xml
+
+setup=()
+for argument in "$@"; do
+  case ${argument} in
+    --libtorch=?*) setup=("${argument}") ;;
+    *)
+      echo "scripts/test.sh: ${argument}: allowed is --libtorch=debian|pip|PATH" >&2
+      exit 2
+      ;;
+  esac
+done
+
+"${ROOT}/scripts/setup.sh" "${setup[@]}"
+cmake --build "${ROOT}/build/release"
+rm -f "${REPORT}"
+code=0
+(cd "${ROOT}" && ctest --preset release --output-junit "${REPORT}") || code=$?
+
+# A test that asked to be skipped counts as neither; one that could not be
+# started has failed.
+python3 - "${REPORT}" "${code}" <<'PYTHON'
+import sys
+import xml.etree.ElementTree as ElementTree
+
+report, code = sys.argv[1], int(sys.argv[2])
+passed = failed = 0
+try:
+    cases = list(ElementTree.parse(report).getroot().iter("testcase"))
+except (OSError, ElementTree.ParseError) as error:
+    print(f"scripts/test.sh: no report of ctest: {error}", file=sys.stderr)
+    cases = []
+for case in cases:
+    skipped = case.find("skipped")
+    if case.get("status") == "run" and case.find("failure") is None:
+        passed += 1
+    elif case.get("status") == "disabled" or (
+            skipped is not None
+            and skipped.get("message", "").startswith("SKIP_")):
+        print(f"skipped: {case.get('name')}")
+    else:
+        failed += 1
+        print(f"failed: {case.get('name')}")
+print(f"{passed} passed, {failed} failed")
+sys.exit(code or (1 if failed or not passed else 0))
+PYTHON

@@ -1,0 +1,90 @@
+#include "cli/cluster.h"
+
+#include <filesystem>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace qfleet {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::Pair;
+
+v1::Config TestConfig() {
+  v1::Config config;
+  config.mutable_replay()->set_shards(2);
+  config.mutable_actors()->set_count(1);
+  SetAddresses("/s", config);
+  return config;
+}
+
+TEST(SetAddresses, OneForEachShardAndTheLearner) {
+  v1::Config config = TestConfig();
+  SetAddresses("/t", config);  // Replaces the first ones.
+  EXPECT_THAT(config.cluster().replay(),
+              ElementsAre("unix:/t/replay-0.sock", "unix:/t/replay-1.sock"));
+  EXPECT_EQ(config.cluster().learner(), "unix:/t/learner.sock");
+}
+
+TEST(ProcessesOf, ACluster) {
+  std::vector<SupervisedProcess> processes =
+      ProcessesOf(TestConfig(), "/run", "/bin", false);
+  std::vector<std::string> names;
+  for (const auto& process : processes) {
+    names.push_back(process.child.name);
+    EXPECT_EQ(process.ends_run, process.child.name == "learner");
+    EXPECT_EQ(process.child.log, "/run/logs/" + process.child.name + ".log");
+    EXPECT_THAT(process.child.environment,
+                Contains(Pair("OMP_WAIT_POLICY", "passive")));
+  }
+  EXPECT_THAT(names, ElementsAre("replay-0", "replay-1", "learner", "actor-0",
+                                 "evaluator"));
+  EXPECT_THAT(
+      processes[1].child.command,
+      ElementsAre("/bin/qfleet-replay", "--config=/run/config.txtpb",
+                  "--shard=1", "--listen=unix:/s/replay-1.sock",
+                  "--metrics=127.0.0.1:0", "--ready_file=/run/ready/replay-1"));
+  EXPECT_THAT(
+      processes[2].child.command,
+      ElementsAre("/bin/qfleet-learner", "--config=/run/config.txtpb",
+                  "--run_dir=/run", "--listen=unix:/s/learner.sock",
+                  "--metrics=127.0.0.1:0", "--ready_file=/run/ready/learner"));
+  EXPECT_THAT(processes[3].child.command,
+              ElementsAre("/bin/qfleet-actor", "--config=/run/config.txtpb",
+                          "--actor=0", "--metrics=127.0.0.1:0",
+                          "--ready_file=/run/ready/actor-0"));
+  EXPECT_THAT(processes[4].child.command,
+              ElementsAre("/bin/qfleet-actor", "--config=/run/config.txtpb",
+                          "--evaluator", "--metrics=127.0.0.1:0",
+                          "--ready_file=/run/ready/evaluator"));
+  EXPECT_LT(processes[2].stop_order, processes[3].stop_order);
+  EXPECT_EQ(processes[3].stop_order, processes[4].stop_order);
+  EXPECT_LT(processes[4].stop_order, processes[0].stop_order);
+}
+
+TEST(ProcessesOf, Solo) {
+  std::vector<SupervisedProcess> processes =
+      ProcessesOf(TestConfig(), "/run", "/bin", true);
+  ASSERT_EQ(processes.size(), 1u);
+  EXPECT_TRUE(processes[0].ends_run);
+  EXPECT_THAT(processes[0].child.command,
+              ElementsAre("/bin/qfleet-solo", "--config=/run/config.txtpb",
+                          "--run_dir=/run", "--metrics=127.0.0.1:0",
+                          "--ready_file=/run/ready/solo"));
+}
+
+TEST(CheckBinaries, NamesTheProgramThatIsNotThere) {
+  EXPECT_EQ(CheckBinaries("/no", true).message(),
+            "cannot run /no/qfleet-solo: No such file or directory");
+}
+
+TEST(BinaryDirectory, IsWhereThisProgramIs) {
+  absl::StatusOr<std::string> directory = BinaryDirectory();
+  ASSERT_TRUE(directory.ok());
+  EXPECT_TRUE(std::filesystem::exists(*directory + "/cli_cluster_test"));
+}
+
+}  // namespace
+}  // namespace qfleet

@@ -1,0 +1,293 @@
+#include "config/config.h"
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "gtest/gtest.h"
+
+namespace qfleet {
+namespace {
+
+using ::google::protobuf::util::MessageDifferencer;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+constexpr char kCartPole[] = "environment { id: \"CartPole-v1\" }";
+
+v1::Config Parsed(const std::string& text) {
+  absl::StatusOr<v1::Config> config = ParseConfig(text, "test");
+  EXPECT_TRUE(config.ok()) << config.status();
+  return config.ok() ? *config : v1::Config();
+}
+
+v1::Config Resolved(const std::string& text) {
+  v1::Config config = Parsed(text);
+  EXPECT_EQ(ResolveConfig(config), absl::OkStatus());
+  return config;
+}
+
+// What is wrong with CartPole's config once `text` is added.
+std::string ErrorOf(const std::string& text) {
+  v1::Config config = Parsed(std::string(kCartPole) + text);
+  absl::Status status = ResolveConfig(config);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  return std::string(status.message());
+}
+
+std::string ParseErrorOf(const std::string& text) {
+  absl::StatusOr<v1::Config> config = ParseConfig(text, "c.txtpb");
+  EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument);
+  return std::string(config.status().message());
+}
+
+class TempFile {
+ public:
+  explicit TempFile(const std::string& text)
+      : path_(::testing::TempDir() + "/" +
+              ::testing::UnitTest::GetInstance()->current_test_info()->name() +
+              ".txtpb") {
+    std::ofstream(path_) << text;
+  }
+  ~TempFile() { std::filesystem::remove(path_); }
+  const std::string& path() const { return path_; }
+
+ private:
+  const std::string path_;
+};
+
+TEST(ParseConfig, NamesFileLineAndKnownFieldsOfAnUnknownField) {
+  EXPECT_EQ(ParseErrorOf("seed: 3\nnetwork {\n  hiden: 4\n}\n"),
+            "c.txtpb:3:8: unknown field \"hiden\": allowed is hidden, "
+            "dueling");
+}
+
+TEST(ParseConfig, NamesLineOfAWrongValue) {
+  EXPECT_EQ(ParseErrorOf("seed: \"x\""),
+            "c.txtpb:1:7: Expected integer, got: \"x\"");
+  EXPECT_EQ(ParseErrorOf("replay { shards: 99999999999 }"),
+            "c.txtpb:1:18: Integer out of range (99999999999)");
+  EXPECT_THAT(ParseErrorOf("replay {"), StartsWith("c.txtpb:1:"));
+}
+
+TEST(ResolveConfig, FillsEveryFieldThatHasADefault) {
+  v1::Config config = Resolved(kCartPole);
+  EXPECT_TRUE(config.has_seed());
+  EXPECT_EQ(config.seed(), 1u);
+  EXPECT_TRUE(config.algorithm().dqn().has_double_q());
+  EXPECT_EQ(config.algorithm().dqn().target_period(), 500);
+  EXPECT_THAT(config.network().hidden(), ElementsAre(128, 128));
+  EXPECT_TRUE(config.optimizer().has_learning_rate());
+  EXPECT_DOUBLE_EQ(config.optimizer().learning_rate(), 1e-3);
+  EXPECT_EQ(config.replay().max_bytes(), 1073741824u);
+  EXPECT_TRUE(config.has_cluster());
+  // Neither default nor value.
+  EXPECT_FALSE(config.stop().has_mean_return());
+  EXPECT_FALSE(config.cluster().has_learner());
+}
+
+TEST(ResolveConfig, KeepsWhatIsSetEvenIfItIsZero) {
+  v1::Config config = Resolved(std::string(kCartPole) +
+                               "seed: 0 network { dueling: false hidden: 7 }"
+                               "replay { alpha: 0 tolerance: 9 }");
+  EXPECT_EQ(config.seed(), 0u);
+  EXPECT_FALSE(config.network().dueling());
+  EXPECT_THAT(config.network().hidden(), ElementsAre(7));
+  EXPECT_EQ(config.replay().alpha(), 0);
+  EXPECT_EQ(config.replay().tolerance(), 9);
+}
+
+TEST(ResolveConfig, IsIdempotentAlsoThroughText) {
+  v1::Config once = Resolved(kCartPole);
+  v1::Config twice = once;
+  ASSERT_EQ(ResolveConfig(twice), absl::OkStatus());
+  EXPECT_EQ(ConfigText(once), ConfigText(twice));
+  v1::Config again = Resolved(ConfigText(once));
+  EXPECT_TRUE(MessageDifferencer::Equals(once, again));
+}
+
+TEST(ResolveConfig, ToleranceIsFourBatchesOrARoundOfTheActors) {
+  EXPECT_EQ(
+      Resolved(std::string(kCartPole) + "learner { batch_size: 64 }"
+                                        "actors { count: 1 environments: 2 }")
+          .replay()
+          .tolerance(),
+      256);
+  EXPECT_EQ(
+      Resolved(std::string(kCartPole) + "replay { samples_per_insert: 16 }"
+                                        "actors { count: 2 environments: 8 }")
+          .replay()
+          .tolerance(),
+      512);
+}
+
+TEST(TableFor, IsWhatDqnNeedsDividedOverTheShards) {
+  v1::Config config = Resolved(
+      std::string(kCartPole) +
+      "replay { shards: 3 max_items: 1000 max_bytes: 1000000 min_items: 100"
+      "  alpha: 0.5 priority_epsilon: 0.25 samples_per_insert: 2 }");
+  const v1::TableSpec& table = config.replay().table();
+  EXPECT_EQ(table.name(), "replay");
+  ASSERT_EQ(table.signature().step_columns_size(), 1);
+  EXPECT_EQ(table.signature().step_columns(0).name(), "observation");
+  EXPECT_THAT(table.signature().step_columns(0).shape(), ElementsAre(4));
+  ASSERT_EQ(table.signature().item_columns_size(), 3);
+  EXPECT_EQ(table.signature().item_columns(0).name(), "action");
+  EXPECT_EQ(table.signature().item_columns(0).dtype(), v1::INT32);
+  EXPECT_EQ(table.signature().item_columns(1).name(), "return");
+  EXPECT_EQ(table.signature().item_columns(2).name(), "discount");
+  ASSERT_EQ(table.signature().views_size(), 2);
+  EXPECT_EQ(table.signature().views(0).name(), "observation");
+  EXPECT_EQ(table.signature().views(0).anchor(), v1::View::FIRST);
+  EXPECT_EQ(table.signature().views(1).name(), "next_observation");
+  EXPECT_EQ(table.signature().views(1).anchor(), v1::View::LAST);
+  EXPECT_EQ(table.selector().alpha(), 0.5);
+  EXPECT_EQ(table.selector().epsilon(), 0.25);
+  EXPECT_EQ(table.max_items(), 334u);
+  EXPECT_EQ(table.max_bytes(), 333334u);
+  EXPECT_EQ(table.rate_limiter().samples_per_insert(), 2);
+  EXPECT_EQ(table.rate_limiter().min_size(), 100u);
+  EXPECT_EQ(table.rate_limiter().tolerance(), 256);
+}
+
+TEST(ResolveConfig, TakesATableOfTheUsersWithoutAnEnvironment) {
+  v1::Config config = Resolved(R"(
+    replay { table {
+      name: "mine" max_items: 10
+      signature { step_columns { name: "x" dtype: INT64 } }
+    } })");
+  EXPECT_EQ(config.replay().table().name(), "mine");
+  EXPECT_EQ(config.replay().table().max_items(), 10u);
+  EXPECT_EQ(ErrorOf("replay { table { name: \"X\" } }"),
+            "replay.table.name = \"X\": allowed is [a-z][a-z0-9_]*, up to 64 "
+            "characters");
+}
+
+TEST(ValidateConfig, NamesFieldValueAndRange) {
+  EXPECT_EQ(ErrorOf("replay { alpha: 5 }"),
+            "replay.alpha = 5: allowed is 0 to 4");
+  EXPECT_EQ(ErrorOf("optimizer { learning_rate: 0 }"),
+            "optimizer.learning_rate = 0: allowed is more than 0 up to 1");
+  EXPECT_EQ(ErrorOf("optimizer { epsilon: -1e-9 }"),
+            "optimizer.epsilon = -1e-09: allowed is more than 0");
+  EXPECT_EQ(ErrorOf("learner { publish_period: 0 }"),
+            "learner.publish_period = 0: allowed is at least 1");
+  EXPECT_EQ(ErrorOf("replay { max_items: 4000000001 }"),
+            "replay.max_items = 4000000001: allowed is 64 to 4000000000");
+  EXPECT_EQ(ErrorOf("network { hidden: [8, 0] }"),
+            "network.hidden[1] = 0: allowed is 1 to 65536");
+  EXPECT_EQ(ErrorOf("algorithm { dqn { target_period: -2 } }"),
+            "algorithm.dqn.target_period = -2: allowed is at least 1");
+}
+
+TEST(ValidateConfig, RefusesNumbersThatAreNotFinite) {
+  EXPECT_EQ(ErrorOf("replay { alpha: nan }"),
+            "replay.alpha = nan: allowed is a finite number, 0 to 4");
+  EXPECT_EQ(ErrorOf("stop { mean_return: nan }"),
+            "stop.mean_return = nan: allowed is a finite number");
+  EXPECT_EQ(ErrorOf("stop { max_seconds: inf }"),
+            "stop.max_seconds = inf: allowed is a finite number, at least 0");
+}
+
+TEST(ValidateConfig, ChecksWhatBelongsTogether) {
+  EXPECT_EQ(ErrorOf("replay { max_items: 500 min_items: 501 }"),
+            "replay.min_items = 501: allowed is at most 500, what "
+            "replay.max_items = 500 holds on 2 of 2 shards");
+  EXPECT_EQ(ErrorOf("replay { max_items: 1000 min_items: 501 }"
+                    "actors { count: 1 environments: 1 }"),
+            "replay.min_items = 501: allowed is at most 500, what "
+            "replay.max_items = 1000 holds on 1 of 2 shards");
+  EXPECT_EQ(ErrorOf("replay { shards: 100 max_items: 64 min_items: 1 }"),
+            "replay.max_items = 64: allowed is at least replay.shards (100)");
+  EXPECT_EQ(ErrorOf("replay { max_items: 64 min_items: 1 }"
+                    "learner { batch_size: 65 }"),
+            "learner.batch_size = 65: allowed is at most replay.max_items "
+            "(64)");
+  EXPECT_THAT(ErrorOf("replay { priority_epsilon: 0 }"),
+              StartsWith("replay.priority_epsilon = 0: allowed is more than 0 "
+                         "where replay.alpha is"));
+  EXPECT_EQ(ErrorOf("optimizer { beta2: 1 }"),
+            "optimizer.beta2 = 1: allowed is 0 to below 1");
+  EXPECT_EQ(ErrorOf("actors { batch_bytes: 4194304"
+                    "  max_unacknowledged_bytes: 65536 }"),
+            "actors.batch_bytes = 4194304: allowed is at most "
+            "actors.max_unacknowledged_bytes (65536)");
+  EXPECT_EQ(ErrorOf("replay { max_bytes: 65536 }"),
+            "replay.max_bytes = 65536: allowed is at least 4416000, for "
+            "replay.max_items = 100000 and the steps of replay.min_items = "
+            "1000");
+}
+
+TEST(ValidateConfig, UniformReplayNeedsNoPriorityEpsilon) {
+  v1::Config config = Resolved(std::string(kCartPole) +
+                               "replay { alpha: 0 priority_epsilon: 0 }");
+  EXPECT_EQ(config.replay().table().selector().epsilon(), 0);
+}
+
+TEST(ValidateConfig, NamesTheKnownEnvironments) {
+  v1::Config config;
+  EXPECT_EQ(ResolveConfig(config).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ResolveConfig(config).message(),
+            "environment.id is not set: allowed is CartPole-v1");
+  config.mutable_environment()->set_id("Pong");
+  EXPECT_EQ(ResolveConfig(config).message(),
+            "environment.id = \"Pong\": allowed is CartPole-v1");
+}
+
+TEST(LoadConfig, AppliesSetsBeforeItResolves) {
+  TempFile file(kCartPole);
+  absl::StatusOr<v1::Config> config =
+      LoadConfig(file.path(), {"replay.shards=4", "seed=9"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->seed(), 9u);
+  EXPECT_EQ(config->replay().table().max_items(), 25000u);
+}
+
+TEST(LoadConfig, DerivesAnewFromAResolvedConfig) {
+  TempFile file(ConfigText(Resolved(kCartPole)));
+  absl::StatusOr<v1::Config> config =
+      LoadConfig(file.path(), {"replay.shards=4", "learner.batch_size=512"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->replay().tolerance(), 2048);
+  EXPECT_EQ(config->replay().table().max_items(), 25000u);
+  EXPECT_EQ(config->replay().table().rate_limiter().tolerance(), 2048);
+}
+
+TEST(LoadConfig, KeepsTheUsersTableAndTolerance) {
+  v1::Config mine =
+      Resolved(std::string(kCartPole) + "replay { tolerance: 100 }");
+  mine.mutable_replay()->mutable_table()->set_max_items(77);
+  TempFile file(ConfigText(mine));
+  absl::StatusOr<v1::Config> config =
+      LoadConfig(file.path(), {"replay.shards=4"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->replay().tolerance(), 100);
+  EXPECT_EQ(config->replay().table().max_items(), 77u);
+}
+
+TEST(LoadConfig, SaysWhichFileCannotBeRead) {
+  absl::Status status = LoadConfig("/no/such.txtpb", {}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("cannot open /no/such.txtpb"));
+  EXPECT_FALSE(LoadConfig(::testing::TempDir(), {}).ok());
+}
+
+TEST(Configs, AllThatAreShippedLoad) {
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(
+           std::string(QFLEET_SOURCE_DIR) + "/configs")) {
+    if (entry.path().extension() != ".txtpb") continue;
+    absl::StatusOr<v1::Config> config = LoadConfig(entry.path().string(), {});
+    EXPECT_TRUE(config.ok()) << entry.path() << ": " << config.status();
+    ++count;
+  }
+  EXPECT_GE(count, 1);
+}
+
+}  // namespace
+}  // namespace qfleet

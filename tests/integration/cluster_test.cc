@@ -1,0 +1,301 @@
+// The real binaries: qfleet train and what it starts, over unix sockets.
+#include <signal.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "common/checkpoint_file.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/integration/process.h"
+
+namespace qfleet {
+namespace {
+
+using testing::HasSubstr;
+
+const char kBin[] = QFLEET_BIN_DIR "/";
+const char kConfig[] = QFLEET_SOURCE_DIR "/configs/cartpole.txtpb";
+
+class ClusterTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "qfleet_cluster_XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    directory_ = name;
+    run_dir_ = directory_ + "/run";
+  }
+  void TearDown() override {
+    EXPECT_THAT(FindProcesses(run_dir_), testing::IsEmpty())
+        << "processes were left behind";
+    std::filesystem::remove_all(directory_);
+  }
+
+  std::string Log(const std::string& name) {
+    return directory_ + "/" + name + ".out";
+  }
+
+  std::vector<std::string> Train(std::vector<std::string> more) {
+    std::vector<std::string> command = {std::string(kBin) + "qfleet", "train",
+                                        kConfig, "--run_dir=" + run_dir_};
+    command.insert(command.end(), more.begin(), more.end());
+    return command;
+  }
+
+  std::vector<nlohmann::json> Reports() {
+    std::vector<nlohmann::json> lines;
+    std::ifstream file(run_dir_ + "/metrics.jsonl");
+    for (std::string line; std::getline(file, line);) {
+      nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
+      if (!json.is_discarded()) lines.push_back(std::move(json));
+    }
+    return lines;
+  }
+
+  uint64_t Updates() {
+    const std::vector<nlohmann::json> reports = Reports();
+    return reports.empty() ? 0 : reports.back()["updates"].get<uint64_t>();
+  }
+
+  // name -> "host:port" of /metrics, of the processes that serve.
+  std::map<std::string, std::string> MetricsAddresses() {
+    std::map<std::string, std::string> addresses;
+    std::error_code error;
+    for (const auto& entry :
+         std::filesystem::directory_iterator(run_dir_ + "/ready", error)) {
+      std::ifstream file(entry.path());
+      for (std::string kind, address; file >> kind >> address;) {
+        if (kind == "metrics") {
+          addresses[entry.path().filename().string()] = address;
+        }
+      }
+    }
+    return addresses;
+  }
+
+  std::string directory_;
+  std::string run_dir_;
+};
+
+TEST_F(ClusterTest, TrainsToASmallTargetAndEvalRepeatsTheReturn) {
+  std::string output;
+  const int code = RunToEnd(
+      Train({"--set=stop.mean_return=60", "--set=stop.max_env_steps=100000",
+             "--set=evaluation.period_updates=100"}),
+      Log("train"), 240, &output);
+  ASSERT_EQ(code, 0) << output;
+  EXPECT_THAT(output, HasSubstr("reached: mean return"));
+  EXPECT_THAT(output, HasSubstr(run_dir_));
+  const nlohmann::json last = Reports().back();
+  EXPECT_GE(last["evaluation"]["mean_return"], 60);
+  EXPECT_GT(last["updates"], 0);
+  EXPECT_EQ(last["shards"], 2);
+  // Prioritized replay went round: the shards applied what the learner wrote.
+  EXPECT_GT(last["priorities_applied"], 32 * last["updates"].get<int>());
+
+  const std::vector<std::string> eval = {std::string(kBin) + "qfleet", "eval",
+                                         run_dir_, "--episodes=20", "--json"};
+  ASSERT_EQ(RunToEnd(eval, Log("eval"), 120, &output), 0) << output;
+  const nlohmann::json result = nlohmann::json::parse(output);
+  EXPECT_EQ(result["mean_return"], last["evaluation"]["mean_return"]);
+  EXPECT_EQ(result["policy_version"], last["evaluation"]["policy_version"]);
+}
+
+TEST_F(ClusterTest, ABoundThatComesFirstExitsWith3) {
+  std::string output;
+  EXPECT_EQ(RunToEnd(Train({"--set=stop.max_updates=40"}), Log("train"), 120,
+                     &output),
+            3)
+      << output;
+  EXPECT_THAT(output, HasSubstr("not reached"));
+  EXPECT_FALSE(ListCheckpoints(run_dir_ + "/checkpoints").empty());
+}
+
+TEST_F(ClusterTest, SoloTrainsToo) {
+  std::string output;
+  EXPECT_EQ(RunToEnd(Train({"--solo", "--set=stop.mean_return=60"}),
+                     Log("train"), 240, &output),
+            0)
+      << output;
+  EXPECT_THAT(output, HasSubstr("reached: mean return"));
+}
+
+TEST_F(ClusterTest, AnInterruptLeavesACheckpointAndNoProcess) {
+  Process train(Train({"--set=stop.mean_return=1000"}), Log("train"));
+  ASSERT_TRUE(train.WaitUntil([this] { return Updates() > 50; }, 120))
+      << train.Output();
+  train.Signal(SIGINT);
+  ASSERT_TRUE(train.WaitFor(60));
+  EXPECT_EQ(train.exit_code(), 1);
+  EXPECT_THAT(train.Output(), HasSubstr("interrupted; checkpoint: "));
+  auto checkpoint = ReadNewestCheckpoint(run_dir_ + "/checkpoints");
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  EXPECT_GT(checkpoint->updates(), 50u);
+}
+
+TEST_F(ClusterTest, AKilledTrainTakesItsProcessesAlong) {
+  Process train(Train({"--set=stop.mean_return=1000"}), Log("train"));
+  ASSERT_TRUE(train.WaitUntil([this] { return Updates() > 10; }, 120))
+      << train.Output();
+  train.Signal(SIGKILL);
+  ASSERT_TRUE(train.WaitFor(10));
+  // They get SIGTERM from the kernel and end by themselves.
+  Process clock({"/bin/sleep", "60"}, Log("clock"));
+  EXPECT_TRUE(clock.WaitUntil(
+      [this] { return FindProcesses(run_dir_).empty(); }, 60));
+  EXPECT_FALSE(ListCheckpoints(run_dir_ + "/checkpoints").empty());
+}
+
+TEST_F(ClusterTest, AKilledActorAndAKilledShardAreRestartedAndTrainingGoesOn) {
+  Process train(Train({"--set=stop.mean_return=1000"}), Log("train"));
+  ASSERT_TRUE(train.WaitUntil([this] { return Updates() > 50; }, 120))
+      << train.Output();
+  for (const char* victim : {"--actor=1", "--shard=0"}) {
+    for (pid_t pid : FindProcesses(victim)) {
+      // Only ours: the command line holds the run directory too.
+      for (pid_t ours : FindProcesses(run_dir_)) {
+        if (pid == ours && pid != train.pid()) kill(pid, SIGKILL);
+      }
+    }
+  }
+  const auto says = [&train](const char* text) {
+    return train.Output().find(text) != std::string::npos;
+  };
+  EXPECT_TRUE(train.WaitUntil(
+      [&] {
+        return says("actor-1 was killed by signal 9; restarting") &&
+               says("replay-0 was killed by signal 9; restarting");
+      },
+      60))
+      << train.Output();
+  // Both are in use again, and updates go on.
+  const uint64_t before = Updates();
+  EXPECT_TRUE(train.WaitUntil(
+      [&] {
+        const nlohmann::json last = Reports().back();
+        return last["shards"] == 2 && last["actors"] == 2 &&
+               last["updates"] > before + 200;
+      },
+      120))
+      << train.Output();
+  train.Signal(SIGTERM);
+  ASSERT_TRUE(train.WaitFor(60));
+}
+
+TEST_F(ClusterTest, EveryProcessServesMetricsThatPromtoolAccepts) {
+  Process train(Train({"--set=stop.mean_return=1000"}), Log("train"));
+  ASSERT_TRUE(train.WaitUntil(
+      [this] { return Updates() > 50 && MetricsAddresses().size() == 6; },
+      120))
+      << train.Output();
+  std::map<std::string, std::string> metrics;
+  for (const auto& [name, address] : MetricsAddresses()) {
+    std::string output;
+    // promtool reads the exposition from stdin.
+    const std::string command =
+        "curl -sf http://" + address + "/metrics | tee " + Log(name) +
+        " | promtool check metrics";
+    EXPECT_EQ(RunToEnd({"/bin/sh", "-c", command}, Log("promtool"), 30,
+                       &output),
+              0)
+        << name << ": " << output;
+    std::ifstream file(Log(name));
+    std::ostringstream text;
+    text << file.rdbuf();
+    metrics[name] = text.str();
+  }
+  EXPECT_THAT(metrics["replay-0"],
+              HasSubstr("qfleet_replay_items_inserted_total"));
+  EXPECT_THAT(metrics["actor-0"], HasSubstr("qfleet_actor_env_steps_total"));
+  EXPECT_THAT(metrics["learner"], HasSubstr("qfleet_learner_updates_total"));
+  EXPECT_THAT(metrics["evaluator"],
+              HasSubstr("qfleet_evaluator_evaluations_total"));
+
+  std::string status;
+  const std::string sockets = "unix:" + run_dir_ + "/sockets/";
+  EXPECT_EQ(RunToEnd({std::string(kBin) + "qfleet", "status",
+                      sockets + "learner.sock", sockets + "replay-0.sock",
+                      sockets + "replay-1.sock"},
+                     Log("status"), 30, &status),
+            0);
+  EXPECT_THAT(status, HasSubstr("learner"));
+  train.Signal(SIGINT);
+  ASSERT_TRUE(train.WaitFor(60));
+}
+
+struct Refusal {
+  std::vector<std::string> command;
+  int code;
+  std::vector<std::string> words;
+};
+
+TEST_F(ClusterTest, WhatIsWrongIsSaidInOneLineWithItsExitCode) {
+  const std::string bin = kBin;
+  const std::string config = std::string("--config=") + kConfig;
+  const std::vector<Refusal> refusals = {
+      {Train({"--set=replay.shard=3"}), 2, {"replay.shard", "shards"}},
+      {Train({"--set=replay.alpha=9"}), 2, {"replay.alpha", "9", "0 to 4"}},
+      {Train({"--set=environment.id=CartPole-v9"}), 2,
+       {"environment.id", "CartPole-v9", "CartPole-v1"}},
+      {{bin + "qfleet", "train", kConfig, "--run_dir=/proc/nowhere"}, 1,
+       {"/proc/nowhere"}},
+      {{bin + "qfleet", "train", directory_ + "/none.txtpb"}, 1,
+       {"none.txtpb"}},
+      {{bin + "qfleet", "frobnicate"}, 2, {"frobnicate"}},
+      {{bin + "qfleet", "eval", directory_}, 1, {"checkpoint"}},
+      {{bin + "qfleet-replay", config, "--listen=nowhere"}, 1, {"nowhere"}},
+      {{bin + "qfleet-learner", config, "--run_dir=" + run_dir_}, 2,
+       {"cluster.replay"}},
+      {{bin + "qfleet-actor", config}, 2, {"cluster.learner"}},
+      {{bin + "qfleet-actor", config, "--actor=7",
+        "--set=cluster.learner=unix:/none", "--set=cluster.replay=unix:/none"},
+       2, {"--actor = 7", "0 to 1"}},
+  };
+  for (const Refusal& refusal : refusals) {
+    std::string output;
+    const int code = RunToEnd(refusal.command, Log("refused"), 30, &output);
+    EXPECT_EQ(code, refusal.code)
+        << testing::PrintToString(refusal.command) << ": " << output;
+    for (const std::string& word : refusal.words) {
+      EXPECT_THAT(output, HasSubstr(word));
+    }
+    std::filesystem::remove_all(run_dir_);
+  }
+}
+
+TEST_F(ClusterTest, APortInUseIsNamed) {
+  const std::string config = std::string("--config=") + kConfig;
+  const std::string ready = directory_ + "/ready";
+  Process first({std::string(kBin) + "qfleet-replay", config,
+                 "--listen=127.0.0.1:0", "--ready_file=" + ready},
+                Log("first"));
+  ASSERT_TRUE(first.WaitUntil(
+      [&] { return std::filesystem::exists(ready); }, 30))
+      << first.Output();
+  std::string grpc, metrics, word;
+  std::ifstream file(ready);
+  file >> word >> grpc >> word >> metrics;
+  const std::string bin = std::string(kBin) + "qfleet-replay";
+  std::string output;
+  EXPECT_EQ(RunToEnd({bin, config, "--listen=" + grpc}, Log("second"), 30,
+                     &output),
+            1);
+  EXPECT_THAT(output, HasSubstr(grpc));
+  EXPECT_EQ(RunToEnd({bin, config, "--listen=127.0.0.1:0",
+                      "--metrics=" + metrics},
+                     Log("second"), 30, &output),
+            1);
+  EXPECT_THAT(output, HasSubstr(metrics));
+  first.Signal(SIGTERM);
+  ASSERT_TRUE(first.WaitFor(30));
+  EXPECT_EQ(first.exit_code(), 0) << first.Output();
+}
+
+}  // namespace
+}  // namespace qfleet

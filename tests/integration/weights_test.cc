@@ -1,0 +1,172 @@
+// The learner's Weights service and the actor's subscriber over a real socket.
+#include <stdlib.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "absl/time/clock.h"
+#include "actor/weight_subscriber.h"
+#include "common/checkpoint_file.h"
+#include "common/grpc.h"
+#include "common/metrics.h"
+#include "envs/registry.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "learner/publisher.h"
+#include "learner/run.h"
+#include "learner/weights_service.h"
+#include "model/network.h"
+
+namespace qfleet {
+namespace {
+
+constexpr absl::Duration kPatience = absl::Seconds(20);
+
+class WeightsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "qfleet_weights_XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    directory_ = name;
+    config_.mutable_environment()->set_id("CartPole-v1");
+    config_.mutable_stop()->set_mean_return(100);
+    network_ = MakeNetwork(8);
+    run_ = std::make_unique<qfleet::Run>(config_, directory_, metrics_);
+    ASSERT_TRUE(run_->Open().ok());
+    StartServer();
+  }
+  void TearDown() override {
+    StopServer();
+    std::filesystem::remove_all(directory_);
+  }
+
+  std::string address() const { return "unix:" + directory_ + "/s"; }
+
+  std::shared_ptr<const Network> MakeNetwork(int hidden) {
+    v1::NetworkConfig config;
+    config.add_hidden(hidden);
+    auto environment = MakeEnvironment(config_.environment());
+    return *Network::Make(config, (*environment)->spec());
+  }
+
+  void StartServer() {
+    publisher_ = std::make_unique<Publisher>(network_->signature());
+    service_ = std::make_unique<WeightsService>(*publisher_, *run_);
+    server_ = std::make_unique<GrpcServer>();
+    Publish(0);
+    absl::Status status = server_->Start(address(), {service_.get()});
+    ASSERT_TRUE(status.ok()) << status;
+  }
+
+  void StopServer() {
+    service_->CloseSubscriptions();
+    server_->Shutdown(absl::Seconds(1));
+    server_.reset();
+  }
+
+  // Parameters all equal to `value`.
+  void Publish(float value) {
+    const std::vector<float> values(network_->parameter_count(), value);
+    publisher_->Publish(
+        std::string(reinterpret_cast<const char*>(values.data()),
+                    values.size() * sizeof(float)),
+        static_cast<uint64_t>(value));
+  }
+
+  std::string directory_;
+  v1::Config config_;
+  Metrics metrics_;
+  std::shared_ptr<const Network> network_;
+  std::unique_ptr<qfleet::Run> run_;
+  std::unique_ptr<Publisher> publisher_;
+  std::unique_ptr<WeightsService> service_;
+  std::unique_ptr<GrpcServer> server_;
+};
+
+TEST_F(WeightsTest, ASubscriberHasTheNewestAndThenEachNewer) {
+  WeightSubscriber subscriber(address(), network_, "actor");
+  auto first = subscriber.WaitNewer(0, kPatience);
+  ASSERT_TRUE(first.ok() && *first != nullptr);
+  EXPECT_EQ((*first)->version(), 1u);
+  EXPECT_EQ(*subscriber.Newer(1), nullptr);
+  for (int i = 1; i <= 500; ++i) Publish(i);
+  // It may skip some and must end with the last.
+  uint64_t version = 1;
+  while (version < 501) {
+    auto next = subscriber.WaitNewer(version, kPatience);
+    ASSERT_TRUE(next.ok() && *next != nullptr) << "after " << version;
+    ASSERT_GT((*next)->version(), version);
+    version = (*next)->version();
+    EXPECT_EQ((*next)->hash(), Hash64((*next)->parameters()));
+  }
+  EXPECT_EQ(subscriber.rejected(), 0u);
+}
+
+TEST_F(WeightsTest, AnotherNetworkIsRefusedInWords) {
+  WeightSubscriber subscriber(address(), MakeNetwork(9), "actor");
+  auto result = subscriber.WaitNewer(0, kPatience);
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(result.status().message()),
+              testing::AllOf(testing::HasSubstr("mlp 9"),
+                             testing::HasSubstr("mlp 8")));
+}
+
+TEST_F(WeightsTest, ASubscriberFollowsARestartedLearner) {
+  WeightSubscriber subscriber(address(), network_, "actor");
+  ASSERT_NE(*subscriber.WaitNewer(0, kPatience), nullptr);
+  StopServer();
+  StartServer();
+  Publish(7);
+  Publish(8);
+  auto next = subscriber.WaitNewer(1, kPatience);
+  ASSERT_TRUE(next.ok() && *next != nullptr);
+  EXPECT_GE((*next)->version(), 2u);
+}
+
+TEST_F(WeightsTest, AnEvaluationReachesTheRun) {
+  WeightSubscriber subscriber(address(), network_, "evaluator");
+  v1::EvaluationReport report;
+  EXPECT_EQ(subscriber.Report(report).code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(run_->outcome(), Outcome::kNone);
+  report.mutable_policy()->set_version(3);
+  report.mutable_evaluation()->set_episodes(20);
+  report.mutable_evaluation()->set_mean_return(100);
+  EXPECT_TRUE(subscriber.Report(report).ok());
+  EXPECT_EQ(run_->outcome(), Outcome::kReached);
+}
+
+TEST_F(WeightsTest, ActorsAreCountedWithTheirProgressAndEvaluatorsAreNot) {
+  WeightSubscriber evaluator(address(), network_, "evaluator");
+  ASSERT_NE(*evaluator.WaitNewer(0, kPatience), nullptr);
+  {
+    WeightSubscriber actor(address(), network_, "actor");
+    ASSERT_NE(*actor.WaitNewer(0, kPatience), nullptr);
+    v1::SubscribeRequest progress;
+    progress.set_policy_version(1);
+    progress.set_policy_age_seconds(2);
+    // The first report is where counting begins.
+    for (uint64_t episodes : {10, 14, 15}) {
+      progress.set_episodes(episodes);
+      progress.set_return_sum(20.0 * static_cast<double>(episodes));
+      actor.Report(progress);
+    }
+    const absl::Time deadline = absl::Now() + kPatience;
+    while (service_->Actors().episodes < 5 && absl::Now() < deadline) {
+    }
+    const ActorsView view = service_->Actors();
+    EXPECT_EQ(view.connected, 1u);
+    EXPECT_EQ(view.episodes, 5u);
+    EXPECT_EQ(view.return_sum, 100);
+    EXPECT_GE(view.oldest_policy_seconds, 2);
+  }
+  const absl::Time deadline = absl::Now() + kPatience;
+  while (service_->Actors().connected > 0 && absl::Now() < deadline) {
+  }
+  EXPECT_EQ(service_->Actors().connected, 0u);
+  EXPECT_EQ(service_->Actors().episodes, 5u);
+}
+
+}  // namespace
+}  // namespace qfleet

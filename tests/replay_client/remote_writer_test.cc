@@ -1,0 +1,297 @@
+#include "replay_client/remote_writer.h"
+
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/replay_server/service/test_shard.h"
+
+namespace qfleet {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+class RemoteWriterTest : public ::testing::Test {
+ protected:
+  void MakeShards(int count, const v1::TableSpec& spec) {
+    for (int s = 0; s < count; ++s) {
+      shards_.push_back(std::make_unique<TestShard>(spec, s));
+      options_.shards.push_back(shards_.back()->address());
+    }
+    options_.table = spec.name();
+    options_.signature = spec.signature();
+    options_.patience = absl::Seconds(30);
+  }
+  void Start() {
+    for (auto& shard : shards_) shard->Start();
+    Connect();
+  }
+  void Connect() {
+    writer_ = MakeRemoteWriter(options_);
+    ASSERT_TRUE(Eventually(
+        [&] { return writer_->Stats().shards_connected == shards_.size(); }));
+  }
+
+  absl::StatusOr<uint64_t> Step(uint32_t stream, bool starts, float value) {
+    const ColumnRow row(reinterpret_cast<const char*>(&value), sizeof(value));
+    return writer_->AppendStep(stream, starts, {row});
+  }
+  absl::Status Item(uint32_t stream, uint64_t first, uint64_t last,
+                    int64_t action, float priority = 1) {
+    const ColumnRow row(reinterpret_cast<const char*>(&action), sizeof(action));
+    return writer_->AppendItem(stream, first, last, {row}, priority);
+  }
+  // An episode of two steps with an item over both.
+  absl::Status Episode(uint32_t stream, int64_t action) {
+    auto first = Step(stream, true, static_cast<float>(action));
+    if (!first.ok()) return first.status();
+    auto last = Step(stream, false, static_cast<float>(action) + 0.5f);
+    if (!last.ok()) return last.status();
+    return Item(stream, *first, *last, action);
+  }
+  // The actions of the shard's items, which have equal masses.
+  std::set<int64_t> Actions(TestShard& shard) {
+    v1::SampleResponse response;
+    EXPECT_TRUE(shard.shard().Sample(0, DrawOf(40000), response).ok());
+    std::set<int64_t> actions;
+    for (int j = 0; j < response.slot_size(); ++j) {
+      int64_t action;
+      std::memcpy(&action, response.item_columns(0).data().data() + 8 * j, 8);
+      float first, last;
+      std::memcpy(&first, response.views(0).data().data() + 4 * j, 4);
+      std::memcpy(&last, response.views(1).data().data() + 4 * j, 4);
+      EXPECT_EQ(first, static_cast<float>(action));
+      EXPECT_EQ(last, static_cast<float>(action) + 0.5f);
+      actions.insert(action);
+    }
+    return actions;
+  }
+
+  std::vector<std::unique_ptr<TestShard>> shards_;
+  WriterOptions options_;
+  std::unique_ptr<RemoteWriter> writer_;
+};
+
+TEST_F(RemoteWriterTest, StreamsAreSpreadAndAcknowledged) {
+  MakeShards(2, TestTable());
+  options_.first_stream = 1;
+  Start();
+  for (int64_t i = 0; i < 9; ++i) {
+    ASSERT_TRUE(Episode(static_cast<uint32_t>(i % 3), i).ok());
+  }
+  ASSERT_TRUE(writer_->Flush().ok());
+  EXPECT_EQ(shards_[0]->Stats().inserted(), 3u);  // Stream 1.
+  EXPECT_EQ(shards_[1]->Stats().inserted(), 6u);  // Streams 0 and 2.
+  EXPECT_EQ(writer_->Stats().items_stored, 9u);
+  EXPECT_EQ(writer_->Stats().unacknowledged_bytes, 0u);
+  EXPECT_EQ(writer_->Stats().reconnects, 0u);
+}
+
+TEST_F(RemoteWriterTest, PollSendsWhatIsOldEnough) {
+  MakeShards(1, TestTable());
+  options_.batch_age = absl::InfiniteDuration();
+  Start();
+  ASSERT_TRUE(Episode(0, 1).ok());
+  ASSERT_TRUE(writer_->Poll().ok());
+  EXPECT_EQ(writer_->Stats().unacknowledged_bytes, 0u);
+  EXPECT_EQ(shards_[0]->Stats().steps(), 0u);
+  writer_.reset();
+
+  options_.batch_age = absl::ZeroDuration();
+  Connect();
+  ASSERT_TRUE(Episode(0, 2).ok());
+  ASSERT_TRUE(writer_->Poll().ok());
+  EXPECT_TRUE(Eventually([&] { return writer_->Stats().items_stored == 1; }));
+}
+
+TEST_F(RemoteWriterTest, BatchIsSentWhenItIsLargeEnough) {
+  MakeShards(1, TestTable());
+  options_.batch_age = absl::InfiniteDuration();
+  options_.batch_bytes = 100;
+  Start();
+  for (int64_t i = 0; i < 20; ++i) ASSERT_TRUE(Episode(0, i).ok());
+  EXPECT_TRUE(Eventually([&] { return shards_[0]->Stats().size() >= 10; }));
+}
+
+// Steps beyond half of a shard's ring would be refused.
+TEST_F(RemoteWriterTest, BatchOfTinyStepsIsBounded) {
+  v1::TableSpec spec = TestTable();
+  spec.set_max_items(64);
+  MakeShards(1, spec);
+  options_.batch_age = absl::InfiniteDuration();
+  options_.batch_bytes = 4 << 20;
+  Start();
+  for (int i = 0; i < 5000; ++i) ASSERT_TRUE(Step(0, i == 0, 0).ok());
+  ASSERT_TRUE(writer_->Flush().ok());
+  EXPECT_EQ(shards_[0]->Stats().steps(), 5000u);
+}
+
+// The server is killed again and again in the middle of batches, and comes
+// back with its memory: nothing is lost, nothing is there twice.
+TEST_F(RemoteWriterTest, RestartsLoseNothingAndDuplicateNothing) {
+  MakeShards(1, TestTable());
+  options_.batch_bytes = 200;
+  Start();
+  constexpr int64_t kItems = 600;
+  for (int64_t i = 0; i < kItems; ++i) {
+    ASSERT_TRUE(Episode(static_cast<uint32_t>(i % 3), i).ok());
+    if (i % 100 == 50) {
+      shards_[0]->Stop();
+      shards_[0]->Start();
+    }
+  }
+  ASSERT_TRUE(writer_->Flush().ok());
+  EXPECT_EQ(shards_[0]->Stats().inserted(), static_cast<uint64_t>(kItems));
+  EXPECT_EQ(shards_[0]->Stats().steps(), static_cast<uint64_t>(2 * kItems));
+  EXPECT_EQ(Actions(*shards_[0]).size(), static_cast<size_t>(kItems));
+  EXPECT_EQ(writer_->Stats().items_stored, static_cast<uint64_t>(kItems));
+  EXPECT_GE(writer_->Stats().reconnects, 1u);
+}
+
+// It comes back without its memory: what was acknowledged is not sent again,
+// and each item is acknowledged once, as stored or as skipped.
+TEST_F(RemoteWriterTest, ShardWithoutMemoryGetsOnlyWhatWasNotAcknowledged) {
+  MakeShards(1, TestTable());
+  options_.batch_bytes = 200;
+  Start();
+  for (int64_t i = 0; i < 50; ++i) ASSERT_TRUE(Episode(0, i).ok());
+  ASSERT_TRUE(writer_->Flush().ok());
+  ASSERT_TRUE(Step(0, true, 7).ok());  // An episode that will be lost ...
+  ASSERT_TRUE(writer_->Flush().ok());
+  shards_[0]->Forget();
+  shards_[0]->Start();
+  ASSERT_TRUE(Step(0, false, 8).ok());  // ... goes on.
+  ASSERT_TRUE(Item(0, 100, 101, 1000).ok());
+  for (int64_t i = 50; i < 80; ++i) ASSERT_TRUE(Episode(0, i).ok());
+  ASSERT_TRUE(writer_->Flush().ok());
+  EXPECT_EQ(shards_[0]->Stats().inserted(), 30u);
+  EXPECT_EQ(shards_[0]->Stats().skipped(), 1u);
+  EXPECT_EQ(writer_->Stats().items_stored, 80u);
+  EXPECT_EQ(writer_->Stats().items_skipped, 1u);
+  EXPECT_EQ(writer_->Stats().reconnects, 1u);
+}
+
+TEST_F(RemoteWriterTest, WaitsAtItsBoundAndSaysForWhom) {
+  MakeShards(1, TestTable());
+  options_.max_unacknowledged_bytes = 1000;
+  options_.batch_bytes = 100;
+  options_.patience = absl::Milliseconds(20);
+  writer_ = MakeRemoteWriter(options_);
+  int64_t i = 0;
+  absl::Status status;
+  while (status.ok()) {
+    ASSERT_LT(i, 1000);
+    status = Step(0, i == 0, static_cast<float>(i)).status();
+    if (status.ok()) ++i;
+  }
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  EXPECT_THAT(std::string(status.message()), StartsWith(shards_[0]->address()));
+  EXPECT_THAT(status.message(), HasSubstr("20ms"));
+  EXPECT_THAT(status.message(), HasSubstr("not connected"));
+  EXPECT_LE(writer_->Stats().unacknowledged_bytes, 1000u);
+  EXPECT_GT(writer_->Stats().waited_seconds, 0.01);
+  // The call that failed added nothing, and may be made again.
+  shards_[0]->Start();
+  ASSERT_TRUE(Eventually([&] { return Step(0, i == 0, 0).ok(); }));
+  ASSERT_TRUE(Eventually([&] { return writer_->Flush().ok(); }));
+  EXPECT_EQ(shards_[0]->Stats().steps(), static_cast<uint64_t>(i + 1));
+}
+
+TEST_F(RemoteWriterTest, RateLimiterHoldsTheWriterUntilSamples) {
+  MakeShards(1, LimitedTestTable());
+  options_.max_unacknowledged_bytes = 200;
+  options_.batch_bytes = 1;
+  options_.patience = absl::Milliseconds(20);
+  Start();
+  int64_t i = 0;
+  absl::Status status;
+  while ((status = Episode(0, i)).ok()) {
+    ++i;
+    ASSERT_LT(i, 1000);
+  }
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  EXPECT_THAT(status.message(), HasSubstr("rate limiter"));
+  EXPECT_LE(shards_[0]->Stats().inserted(), 4u);
+  v1::SampleResponse response;
+  ASSERT_TRUE(shards_[0]->shard().Sample(0, DrawOf(1000), response).ok());
+  EXPECT_TRUE(Eventually([&] { return writer_->Flush().ok(); }));
+}
+
+TEST_F(RemoteWriterTest, RefusalIsReportedByEveryLaterCall) {
+  MakeShards(2, TestTable());
+  shards_[0]->Start();
+  shards_[1]->Start();
+  options_.signature.mutable_item_columns(0)->set_name("other");
+  writer_ = MakeRemoteWriter(options_);
+  ASSERT_TRUE(Eventually([&] { return !writer_->Poll().ok(); }));
+  for (int i = 0; i < 2; ++i) {
+    absl::Status status = Step(0, true, 0).status();
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    EXPECT_THAT(std::string(status.message()), StartsWith("unix:"));
+    EXPECT_THAT(status.message(), HasSubstr("other"));
+    EXPECT_TRUE(absl::IsFailedPrecondition(writer_->Flush()));
+  }
+}
+
+TEST_F(RemoteWriterTest, StreamMovesWhileItsShardIsAwayAndComesBack) {
+  MakeShards(2, TestTable());
+  Start();
+  ASSERT_TRUE(Step(0, true, 1).ok());
+  ASSERT_TRUE(Step(0, false, 1.5).ok());
+  shards_[0]->Stop();
+  ASSERT_TRUE(
+      Eventually([&] { return writer_->Stats().shards_connected == 1; }));
+  ASSERT_TRUE(Episode(0, 2).ok());     // On shard 1.
+  ASSERT_TRUE(Item(0, 0, 1, 1).ok());  // On shard 0, where its steps are.
+  EXPECT_TRUE(absl::IsInvalidArgument(Item(0, 1, 2, 9)));  // Across both.
+  shards_[0]->Start();
+  ASSERT_TRUE(
+      Eventually([&] { return writer_->Stats().shards_connected == 2; }));
+  ASSERT_TRUE(Episode(0, 3).ok());  // On shard 0 again.
+  ASSERT_TRUE(writer_->Flush().ok());
+  EXPECT_THAT(Actions(*shards_[0]), ::testing::ElementsAre(1, 3));
+  EXPECT_THAT(Actions(*shards_[1]), ::testing::ElementsAre(2));
+}
+
+TEST_F(RemoteWriterTest, StopEndsAWait) {
+  MakeShards(1, TestTable());
+  options_.patience = absl::InfiniteDuration();
+  writer_ = MakeRemoteWriter(options_);
+  ASSERT_TRUE(Episode(0, 1).ok());
+  absl::Status status;
+  std::thread actor([&] { status = writer_->Flush(); });
+  EXPECT_TRUE(
+      Eventually([&] { return writer_->Stats().unacknowledged_bytes > 0; }));
+  writer_->Stop();
+  actor.join();
+  EXPECT_TRUE(absl::IsCancelled(status)) << status;
+  EXPECT_TRUE(absl::IsCancelled(writer_->Poll()));
+}
+
+TEST_F(RemoteWriterTest, WrongArgumentsAreRefusedAndChangeNothing) {
+  MakeShards(1, TestTable());
+  Start();
+  EXPECT_TRUE(absl::IsInvalidArgument(Step(0, false, 0).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(Item(0, 0, 0, 1)));
+  ASSERT_TRUE(Step(0, true, 0).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(Item(0, 0, 1, 1)));  // No step 1 yet.
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      Item(0, 0, 0, 1, std::numeric_limits<float>::infinity())));
+  EXPECT_TRUE(absl::IsInvalidArgument(Item(0, 0, 0, 1, -1)));
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(writer_->AppendStep(0, true, {}).status()));
+  ASSERT_TRUE(Item(0, 0, 0, 1).ok());
+  ASSERT_TRUE(writer_->Flush().ok());
+  EXPECT_EQ(shards_[0]->Stats().inserted(), 1u);
+  EXPECT_EQ(shards_[0]->Stats().steps(), 1u);
+}
+
+}  // namespace
+}  // namespace qfleet

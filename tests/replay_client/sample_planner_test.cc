@@ -1,0 +1,226 @@
+#include "replay_client/sample_planner.h"
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace qfleet {
+namespace {
+
+using ::testing::HasSubstr;
+
+v1::TableStats Stats(double mass, uint64_t size, uint64_t inserted = 0,
+                     uint64_t sampled = 0) {
+  v1::TableStats stats;
+  stats.set_mass(mass);
+  stats.set_size(size);
+  stats.set_inserted(inserted);
+  stats.set_sampled(sampled);
+  return stats;
+}
+
+SamplerOptions Options(int shards, uint32_t batch_size, uint32_t prefetch = 1) {
+  SamplerOptions options;
+  options.shards.resize(shards);
+  options.batch_size = batch_size;
+  options.prefetch = prefetch;
+  v1::TensorSpec& item = *options.signature.add_item_columns();
+  item.set_name("action");
+  item.set_dtype(v1::UINT8);
+  return options;
+}
+
+// Plays the shards: every draw is answered by rows of mass `mass`.
+class SamplePlannerTest : public ::testing::Test {
+ protected:
+  absl::Time now_ = absl::UnixEpoch();
+
+  v1::SampleDraw Next(SamplePlanner& planner, int shard) {
+    EXPECT_TRUE(planner.HasRequest(shard));
+    v1::SampleDraw draw;
+    planner.NextRequest(shard, draw);
+    return draw;
+  }
+  v1::SampleResponse Rows(uint32_t count, double mass,
+                          const v1::TableStats& stats) {
+    v1::SampleResponse response;
+    *response.mutable_stats() = stats;
+    for (uint32_t j = 0; j < count; ++j) {
+      response.add_slot(j);
+      response.add_generation(1);
+      response.add_mass(mass);
+    }
+    if (count > 0) {
+      response.add_item_columns()->set_data(std::string(count, 'a'));
+    }
+    return response;
+  }
+};
+
+TEST_F(SamplePlannerTest, RowsAreAllottedByMass) {
+  SamplePlanner planner(Options(3, 60000));
+  planner.Connect(0, Stats(1, 1), now_);
+  planner.Connect(1, Stats(0, 0), now_);
+  planner.Connect(2, Stats(3, 1), now_);
+  planner.Plan(0, now_);
+  const double first = Next(planner, 0).count();
+  EXPECT_EQ(Next(planner, 1).count(), 0u);  // Only for its stats.
+  const double third = Next(planner, 2).count();
+  EXPECT_EQ(first + third, 60000);
+  const double sigma = std::sqrt(60000 * 0.25 * 0.75);
+  EXPECT_LT(std::abs(first - 15000), 4 * sigma);
+}
+
+// Stale masses: the shard has 10 by now where 1 was known. The probability is
+// the one that was really used.
+TEST_F(SamplePlannerTest, ProbabilityIsTheOneUsedHoweverStaleTheMass) {
+  SamplePlanner planner(Options(2, 8));
+  planner.Connect(0, Stats(1, 100), now_);
+  planner.Connect(1, Stats(3, 100), now_);
+  planner.Plan(0, now_);
+  const double shard_mass[] = {10, 3};
+  for (int shard : {0, 1}) {
+    const uint32_t count = Next(planner, shard).count();
+    ASSERT_GT(count, 0u);
+    v1::SampleResponse response =
+        Rows(count, 0.5, Stats(shard_mass[shard], 150));
+    ASSERT_TRUE(planner.Answer(shard, response, now_).ok());
+  }
+  auto batch = planner.TakeComplete();
+  ASSERT_NE(batch, nullptr);
+  EXPECT_EQ(planner.TakeComplete(), nullptr);
+  auto merged = MergeParts(*batch, planner.stats().size());
+  ASSERT_EQ(merged->rows(), 8);
+  EXPECT_EQ(merged->columns[0].size(), 8u);
+  for (int j = 0; j < 8; ++j) {
+    const double expected = merged->keys[j].shard == 0 ? 300 * 0.25 * 0.5 / 10
+                                                       : 300 * 0.75 * 0.5 / 3;
+    EXPECT_DOUBLE_EQ(merged->scaled_probability[j], expected);
+  }
+}
+
+TEST_F(SamplePlannerTest, LimitedDrawIsAskedAgainOfTheSameShard) {
+  SamplePlanner planner(Options(2, 8));
+  planner.Connect(0, Stats(1, 10, 10, 5), now_);
+  planner.Connect(1, Stats(1, 10, 20, 7), now_);
+  planner.Plan(0, now_);
+  const v1::SampleDraw first = Next(planner, 0);
+  EXPECT_EQ(first.others_inserted(), 20u);
+  EXPECT_EQ(first.others_sampled(), 7u);
+  EXPECT_EQ(first.others_size(), 10u);
+  Next(planner, 1);
+  v1::SampleResponse rows = Rows(8 - first.count(), 1, Stats(1, 11, 30, 9));
+  ASSERT_TRUE(planner.Answer(1, rows, now_).ok());
+  v1::SampleResponse limited;
+  limited.set_limited(true);
+  *limited.mutable_stats() = Stats(1, 10, 10, 5);
+  ASSERT_TRUE(planner.Answer(0, limited, now_).ok());
+  EXPECT_TRUE(planner.waits_for_limiter());
+  const v1::SampleDraw second = Next(planner, 0);
+  EXPECT_EQ(second.count(), first.count());
+  EXPECT_EQ(second.others_inserted(), 30u);  // With the newest totals.
+  EXPECT_FALSE(planner.HasRequest(1));
+}
+
+TEST_F(SamplePlannerTest, LostPartIsAllottedAnewOverWhatIsLeft) {
+  SamplePlanner planner(Options(2, 8));
+  planner.Connect(0, Stats(1, 10), now_);
+  planner.Connect(1, Stats(1, 10), now_);
+  planner.Plan(0, now_);
+  const uint32_t lost = Next(planner, 0).count();
+  const uint32_t kept = Next(planner, 1).count();
+  ASSERT_GT(lost, 0u);
+  v1::SampleResponse rows = Rows(kept, 1, Stats(1, 10));
+  ASSERT_TRUE(planner.Answer(1, rows, now_).ok());
+  planner.Disconnect(0);
+  planner.Plan(0, now_);
+  EXPECT_EQ(Next(planner, 1).count(), lost);
+  rows = Rows(lost, 1, Stats(1, 10));
+  ASSERT_TRUE(planner.Answer(1, rows, now_).ok());
+  auto batch = planner.TakeComplete();
+  ASSERT_NE(batch, nullptr);
+  auto merged = MergeParts(*batch, planner.stats().size());
+  ASSERT_EQ(merged->rows(), 8);
+  for (const SampleKey& key : merged->keys) EXPECT_EQ(key.shard, 1u);
+  // The first rows were drawn with half the cluster's mass, the rest with all.
+  EXPECT_DOUBLE_EQ(merged->scaled_probability.front(), 10 * 0.5);
+  EXPECT_DOUBLE_EQ(merged->scaled_probability.back(), 10 * 1.0);
+}
+
+TEST_F(SamplePlannerTest, IdleShardsAreAskedForStatsOneAtATime) {
+  SamplePlanner planner(Options(1, 8));
+  planner.Connect(0, Stats(0, 0), now_);
+  for (int i = 0; i < 3; ++i) {
+    now_ += absl::Seconds(1);
+    planner.Plan(0, now_);
+  }
+  EXPECT_EQ(Next(planner, 0).count(), 0u);
+  EXPECT_FALSE(planner.HasRequest(0));
+  v1::SampleResponse stats = Rows(0, 0, Stats(2, 1));
+  ASSERT_TRUE(planner.Answer(0, stats, now_).ok());
+  planner.Plan(0, now_);
+  EXPECT_EQ(Next(planner, 0).count(), 8u);
+}
+
+TEST_F(SamplePlannerTest, KeepsPrefetchBatchesWithTheReadyOnes) {
+  SamplePlanner planner(Options(1, 8, 3));
+  planner.Connect(0, Stats(1, 1), now_);
+  planner.Plan(2, now_);
+  Next(planner, 0);
+  EXPECT_FALSE(planner.HasRequest(0));
+  planner.Plan(0, now_);
+  Next(planner, 0);
+  Next(planner, 0);
+  EXPECT_FALSE(planner.HasRequest(0));
+}
+
+TEST_F(SamplePlannerTest, ResponseThatDoesNotFitIsAnError) {
+  SamplePlanner planner(Options(1, 8));
+  v1::SampleResponse none;
+  EXPECT_TRUE(absl::IsInternal(planner.Answer(0, none, now_)));
+  planner.Connect(0, Stats(1, 1), now_);
+  planner.Plan(0, now_);
+  Next(planner, 0);
+  v1::SampleResponse rows = Rows(8, 1, Stats(1, 1));
+  rows.mutable_item_columns(0)->mutable_data()->pop_back();
+  absl::Status status = planner.Answer(0, rows, now_);
+  EXPECT_TRUE(absl::IsInternal(status));
+  EXPECT_THAT(status.message(), HasSubstr("action has 7 bytes"));
+}
+
+// A shard that lost its memory must not make the limiter's difference jump.
+TEST(ClusterStatsTest, CountersOfEarlierLivesStayInTheTotals) {
+  ClusterStats stats(2);
+  const absl::Time now = absl::UnixEpoch();
+  stats.Update(0, Stats(1, 10, 100, 800), now);
+  stats.Update(1, Stats(1, 10, 100, 10), now);
+  stats.Disconnect(0);
+  EXPECT_EQ(stats.View().inserted, 200u);
+  EXPECT_EQ(stats.View().shards, 1u);
+  EXPECT_EQ(stats.size(), 10u);
+  stats.Update(0, Stats(0, 0, 0, 0), now);
+  EXPECT_EQ(stats.View().inserted, 200u);
+  EXPECT_EQ(stats.View().sampled, 810u);
+  v1::SampleDraw draw;
+  stats.FillOthers(0, draw);  // What shard 0 does not know itself.
+  EXPECT_EQ(draw.others_inserted(), 200u);
+  EXPECT_EQ(draw.others_sampled(), 810u);
+  stats.Update(0, Stats(1, 1, 5, 3), now);
+  stats.FillOthers(1, draw);
+  EXPECT_EQ(draw.others_inserted(), 105u);
+  EXPECT_EQ(draw.others_sampled(), 803u);
+}
+
+TEST(AllotTest, NeverChoosesAShardWithoutMass) {
+  Random random(1);
+  const std::vector<uint32_t> counts =
+      Allot({0, 1e-300, 0, 1, 0}, 1000, random);
+  EXPECT_EQ(counts[0] + counts[2] + counts[4], 0u);
+  EXPECT_EQ(counts[1] + counts[3], 1000u);
+}
+
+}  // namespace
+}  // namespace qfleet

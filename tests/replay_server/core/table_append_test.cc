@@ -1,0 +1,230 @@
+// Appending to a table: edges, one by one. What it holds over time is in
+// table_random_test.cc.
+
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "replay_server/core/table.h"
+#include "tests/replay_server/core/table_fixture.h"
+
+namespace qfleet {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+class TableAppendTest : public TableFixture {};
+
+TEST_F(TableAppendTest, MalformedBatchChangesNothing) {
+  Fill();
+  const std::string stats = table_->Stats().SerializeAsString();
+  struct Case {
+    std::string field;
+    std::function<void(v1::AppendBatch&)> damage;
+  };
+  const std::vector<Case> cases = {
+      {"step_index =", [](auto& b) { b.add_step_index(13); }},
+      {"step_starts_episode =", [](auto& b) { b.clear_step_starts_episode(); }},
+      {"step_columns = 1",
+       [](auto& b) { b.mutable_step_columns()->RemoveLast(); }},
+      {"step_columns[0]",
+       [](auto& b) { b.mutable_step_columns(0)->mutable_data()->pop_back(); }},
+      {"step_columns[1]",
+       [](auto& b) { b.mutable_step_columns(1)->mutable_data()->append("x"); }},
+      {"step_index[0]", [](auto& b) { b.set_step_index(0, 11); }},
+      {"step_index[0]", [](auto& b) { b.set_step_index(0, 9); }},
+      {"step_index[2]", [](auto& b) { b.set_step_index(2, 11); }},
+      {"step_index[1]", [](auto& b) { b.set_step_index(1, ~0ull); }},
+      {"step_index[2]",
+       [](auto& b) {
+         b.set_step_index(2, 40);
+         b.set_step_starts_episode(2, true);
+       }},
+      {"item_first =", [](auto& b) { b.add_item_first(1); }},
+      {"item_last =", [](auto& b) { b.clear_item_last(); }},
+      {"item_priority =", [](auto& b) { b.add_item_priority(1); }},
+      {"item_priority[1]", [](auto& b) { b.set_item_priority(1, -1); }},
+      {"item_priority[1]", [](auto& b) { b.set_item_priority(1, NAN); }},
+      {"item_priority[0]", [](auto& b) { b.set_item_priority(0, kInfinity); }},
+      {"item_columns = 3", [](auto& b) { b.add_item_columns(); }},
+      {"item_columns[1]",
+       [](auto& b) { b.mutable_item_columns(1)->mutable_data()->pop_back(); }},
+      {"item_first[0]", [](auto& b) { b.set_item_first(0, 13); }},
+      // Across the start of an episode, within the batch and before it.
+      {"item_first[1]", [](auto& b) { b.set_item_first(1, 11); }},
+      {"item_first[0]", [](auto& b) { b.set_item_first(0, 4); }},
+      // A step that has not been sent.
+      {"item_last[1]", [](auto& b) { b.set_item_last(1, 13); }},
+  };
+  for (const Case& bad : cases) {
+    ModelBatch batch = NewBatch(2);
+    AddSteps(batch, 0, 10, 13, {12});
+    model_->AddItem(batch, 0, 8, 11, 1);
+    model_->AddItem(batch, 0, 12, 12, 1);
+    bad.damage(batch.wire);
+    absl::Status status = table_->CheckBatch(batch.wire);
+    if (status.ok()) status = table_->Reserve(kWriter, batch.wire).status();
+    ASSERT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bad.field;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(bad.field));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("allowed"));
+    EXPECT_EQ(table_->Stats().SerializeAsString(), stats) << bad.field;
+    EXPECT_EQ(table_->LastSequence(kWriter), 1u);
+    ASSERT_TRUE(table_->CheckInvariants().ok()) << bad.field;
+  }
+  // The same batch unharmed is good.
+  ModelBatch batch = NewBatch(2);
+  AddSteps(batch, 0, 10, 13, {12});
+  model_->AddItem(batch, 0, 8, 11, 1);
+  model_->AddItem(batch, 0, 12, 12, 1);
+  EXPECT_EQ(Append(batch).items_stored(), 2u);
+}
+
+TEST_F(TableAppendTest, BatchOfMoreThanHalfTheRingIsRefused) {
+  const uint64_t half = table_->step_capacity() / 2;
+  ModelBatch batch = NewBatch(1);
+  AddSteps(batch, 0, 0, half + 1, {0});
+  EXPECT_THAT(std::string(table_->CheckBatch(batch.wire).message()),
+              HasSubstr("step_stream = "));
+  ModelBatch fits = NewBatch(1);
+  AddSteps(fits, 1, 0, half, {0});
+  Append(fits);
+  EXPECT_EQ(table_->Stats().steps(), half);
+}
+
+TEST_F(TableAppendTest, ItemMayReachBack4096StepsAndNoFurther) {
+  Make(ModelSpec(10000, 1 << 24), 1);
+  ModelBatch first = NewBatch(1);
+  AddSteps(first, 0, 0, 5000, {0});
+  Append(first);
+  ModelBatch good = NewBatch(2);
+  AddSteps(good, 0, 5000, 5001);
+  model_->AddItem(good, 0, 904, 904, 1);   // last = newest - 4096.
+  model_->AddItem(good, 0, 904, 5000, 1);  // The longest span.
+  EXPECT_EQ(Append(good).items_stored(), 2u);
+  ModelBatch far = NewBatch(3);
+  model_->AddItem(far, 0, 903, 903, 1);
+  EXPECT_THAT(std::string(Try(far).message()),
+              HasSubstr("item_last[0] = 903: allowed is 904 to 5000"));
+  ModelBatch wide = NewBatch(3);
+  model_->AddItem(wide, 0, 903, 5000, 1);
+  EXPECT_THAT(std::string(Try(wide).message()),
+              HasSubstr("item_first[0] = 903: allowed is 904 to 5000"));
+}
+
+TEST_F(TableAppendTest,
+       ContinuationOfAnUnknownStreamIsSkippedToTheNextEpisode) {
+  ModelBatch batch = NewBatch(9);
+  AddSteps(batch, 3, 100, 110, {106});
+  model_->AddItem(batch, 3, 101, 103, 1);  // Skipped steps.
+  model_->AddItem(batch, 3, 106, 108, 1);
+  const v1::AppendResponse response = Append(batch);
+  EXPECT_EQ(response.items_stored(), 1u);
+  EXPECT_EQ(response.items_skipped(), 1u);
+  EXPECT_EQ(table_->Stats().steps(), 4u);
+  EXPECT_EQ(table_->Stats().skipped(), 1u);
+  EXPECT_EQ(table_->Stats().episodes(), 1u);
+
+  // Skipping goes on over batches, and items alone are skipped too.
+  ModelBatch skipped = NewBatch(10);
+  AddSteps(skipped, 4, 50, 55);
+  model_->AddItem(skipped, 4, 51, 52, 1);
+  EXPECT_EQ(Append(skipped).items_skipped(), 1u);
+  ModelBatch begins = NewBatch(11);
+  AddSteps(begins, 4, 55, 58, {56});
+  model_->AddItem(begins, 4, 54, 55, 1);
+  model_->AddItem(begins, 4, 56, 57, 1);
+  EXPECT_EQ(Append(begins).items_stored(), 1u);
+}
+
+TEST_F(TableAppendTest, ItemWhoseStackHasLeftTheRingIsSkipped) {
+  Make(ModelSpec(40, 1 << 20), 1);
+  const uint64_t capacity = table_->step_capacity();
+  ModelBatch batch = NewBatch(1);
+  AddSteps(batch, 0, 0, 10, {0});
+  Append(batch);
+  for (uint64_t sequence = 2, at = 0; at < capacity - 5; ++sequence) {
+    const uint64_t end = std::min(at + 100, capacity - 5);
+    ModelBatch other = NewBatch(sequence, kWriter + 1);
+    AddSteps(other, 0, at, end, {0});
+    Append(other);
+    at = end;
+  }
+  // Steps 0 to 4 are gone; the stack of three at step 6 reads step 4.
+  ModelBatch late = NewBatch(2);
+  model_->AddItem(late, 0, 6, 6, 1);
+  model_->AddItem(late, 0, 8, 8, 1);
+  const v1::AppendResponse response = Append(late);
+  EXPECT_EQ(response.items_skipped(), 1u);
+  EXPECT_EQ(response.items_stored(), 1u);
+}
+
+TEST_F(TableAppendTest, SequenceIsTheLastCommitted) {
+  EXPECT_EQ(table_->LastSequence(kWriter), 0u);
+  ModelBatch batch = NewBatch(41);
+  AddSteps(batch, 0, 0, 2, {0});
+  model_->Reserve(batch);
+  auto reservation = table_->Reserve(kWriter, batch.wire);
+  ASSERT_TRUE(reservation.ok());
+  EXPECT_EQ(table_->LastSequence(kWriter), 0u);
+  table_->Write(**reservation);
+  EXPECT_EQ(table_->Commit(*std::move(reservation)).sequence(), 41u);
+  EXPECT_EQ(table_->LastSequence(kWriter), 41u);
+  EXPECT_EQ(table_->LastSequence(kWriter + 1), 0u);
+}
+
+TEST_F(TableAppendTest, DrawingHoldsBackWhoeverWouldOverwriteItsSteps) {
+  Make(ModelSpec(40, 1 << 20), 1);
+  Fill();
+  auto drawing = table_->Draw(30);
+  ASSERT_TRUE(drawing.ok());
+  const uint64_t capacity = table_->step_capacity();
+  std::unique_ptr<Table::Reservation> blocked;
+  std::unique_ptr<ModelBatch> batch;
+  uint64_t sequence = 1;
+  for (uint64_t at = 0; at < capacity; at += 100) {
+    batch = std::make_unique<ModelBatch>(NewBatch(sequence++, kWriter + 1));
+    AddSteps(*batch, 0, at, at + 100, {0});
+    model_->Reserve(*batch);
+    auto reservation = table_->Reserve(kWriter + 1, batch->wire);
+    ASSERT_TRUE(reservation.ok()) << reservation.status();
+    if (!table_->Writable(**reservation)) {
+      blocked = *std::move(reservation);
+      break;
+    }
+    table_->Write(**reservation);
+    table_->Commit(*std::move(reservation));
+  }
+  ASSERT_NE(blocked, nullptr);
+  EXPECT_EQ(table_->Stats().size(), 0u) << "evicted when reserved";
+  table_->Release(*std::move(drawing));
+  EXPECT_TRUE(table_->Writable(*blocked));
+  table_->Write(*blocked);
+  table_->Commit(std::move(blocked));
+  EXPECT_TRUE(table_->CheckInvariants().ok());
+}
+
+TEST(WriterBookTest, ForgetsTheWriterUnusedForLongest) {
+  WriterBook book;
+  for (uint64_t id = 1; id <= WriterBook::kMaxWriters; ++id) {
+    book.Use(id).last_sequence = id;
+  }
+  book.Use(1);
+  EXPECT_EQ(book.Use(1000000).last_sequence, 0u);
+  EXPECT_EQ(book.size(), WriterBook::kMaxWriters);
+  EXPECT_EQ(book.Find(2), nullptr);
+  ASSERT_NE(book.Find(1), nullptr);
+  EXPECT_EQ(book.Find(1)->last_sequence, 1u);
+  EXPECT_NE(book.Find(3), nullptr);
+}
+
+}  // namespace
+}  // namespace qfleet

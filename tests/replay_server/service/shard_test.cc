@@ -1,0 +1,328 @@
+#include "replay_server/service/shard.h"
+
+#include <atomic>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/synchronization/notification.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/replay_server/service/test_shard.h"
+
+namespace qfleet {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class ShardTest : public ::testing::Test {
+ protected:
+  void Make(const v1::TableSpec& spec) {
+    auto shard = Shard::Create({3, {spec}, 1}, metrics_);
+    ASSERT_TRUE(shard.ok()) << shard.status();
+    shard_ = *std::move(shard);
+  }
+
+  // What Append answered; DATA_LOSS as long as it has not.
+  struct Answer {
+    v1::AppendBatch batch;
+    absl::Status status = absl::DataLossError("not called");
+    v1::AppendResponse response;
+    int calls = 0;
+    bool done() const { return calls > 0; }
+  };
+  std::shared_ptr<Answer> Append(uint64_t writer, v1::AppendBatch batch) {
+    auto answer = std::make_shared<Answer>();
+    answer->batch = std::move(batch);
+    shard_->Append(
+        0, writer, answer->batch,
+        [this, writer, answer](absl::StatusOr<v1::AppendResponse> result) {
+          ++answer->calls;
+          answer->status = result.status();
+          if (!result.ok()) return;
+          answer->response = *result;
+          acknowledged_.push_back(writer);
+        });
+    return answer;
+  }
+  // Until the limiter of LimitedTestTable holds inserts back.
+  void Fill() {
+    for (uint64_t i = 1; i <= 4; ++i) {
+      ASSERT_TRUE(Append(1, OneItemBatch(i))->status.ok());
+    }
+    acknowledged_.clear();
+  }
+  absl::Status Sample(const v1::SampleDraw& draw) {
+    response_.Clear();
+    return shard_->Sample(0, draw, response_);
+  }
+  v1::TableInfo Info() { return shard_->Describe().tables(0); }
+
+  Metrics metrics_;
+  std::unique_ptr<Shard> shard_;
+  std::vector<uint64_t> acknowledged_;  // Writers, in order.
+  v1::SampleResponse response_;
+};
+
+TEST_F(ShardTest, HeldAppendsAreStoredInOrderAsSamplesMakeRoom) {
+  Make(LimitedTestTable());
+  Fill();
+  for (uint64_t writer : {11, 12, 13}) Append(writer, OneItemBatch(1));
+  EXPECT_EQ(Info().waiting_writers(), 3u);
+  EXPECT_GE(Info().writers_wait_seconds(), 0);
+  EXPECT_THAT(acknowledged_, ElementsAre());
+  ASSERT_TRUE(Sample(DrawOf(1)).ok());
+  EXPECT_THAT(acknowledged_, ElementsAre(11));
+  ASSERT_TRUE(Sample(DrawOf(2)).ok());
+  EXPECT_THAT(acknowledged_, ElementsAre(11, 12, 13));
+  EXPECT_EQ(Info().waiting_writers(), 0u);
+  EXPECT_EQ(Info().stats().inserted(), 7u);
+}
+
+TEST_F(ShardTest, WhatOtherShardsSampledFreesInserts) {
+  Make(LimitedTestTable());
+  Fill();
+  auto held = Append(2, OneItemBatch(1));
+  v1::SampleDraw draw = DrawOf(0);
+  draw.set_others_sampled(1);
+  draw.set_others_size(1);
+  ASSERT_TRUE(Sample(draw).ok());
+  EXPECT_TRUE(held->status.ok());
+  EXPECT_EQ(response_.shard(), 3u);
+  EXPECT_EQ(response_.stats().inserted(), 4u);  // Before the insert.
+}
+
+// The totals that a draw brings may free the insert that the draw waits for.
+TEST_F(ShardTest, DrawIsFreedByTheInsertThatItsTotalsFree) {
+  v1::TableSpec spec = LimitedTestTable();
+  Make(spec);
+  v1::SampleDraw draw = DrawOf(0);
+  draw.set_others_inserted(10);  // Holds inserts back here.
+  draw.set_others_size(10);
+  ASSERT_TRUE(Sample(draw).ok());
+  auto held = Append(2, OneItemBatch(1));
+  EXPECT_FALSE(held->done());
+  draw.set_count(1);
+  draw.set_others_sampled(10);  // diff 0: an insert and then the draw may go.
+  ASSERT_TRUE(Sample(draw).ok());
+  EXPECT_FALSE(response_.limited());
+  EXPECT_EQ(response_.slot_size(), 1);
+  EXPECT_TRUE(held->status.ok());
+}
+
+TEST_F(ShardTest, WhatOtherShardsInsertedFreesSamples) {
+  v1::TableSpec spec = LimitedTestTable();
+  spec.mutable_rate_limiter()->set_min_size(5);
+  Make(spec);
+  ASSERT_TRUE(Append(1, OneItemBatch(1))->status.ok());
+  ASSERT_TRUE(Sample(DrawOf(1)).ok());
+  EXPECT_TRUE(response_.limited());
+  EXPECT_EQ(response_.slot_size(), 0);
+  EXPECT_EQ(response_.stats().size(), 1u);
+  v1::SampleDraw draw = DrawOf(1);
+  draw.set_others_inserted(4);
+  draw.set_others_size(4);
+  ASSERT_TRUE(Sample(draw).ok());
+  EXPECT_FALSE(response_.limited());
+  EXPECT_EQ(response_.slot_size(), 1);
+}
+
+TEST_F(ShardTest, SampleWaitsForAnInsert) {
+  Make(TestTable());
+  absl::Status status;
+  std::thread sampler([&] { status = Sample(DrawOf(2, 60000)); });
+  EXPECT_TRUE(Eventually([&] { return Info().waiting_samplers() == 1; }));
+  ASSERT_TRUE(Append(1, OneItemBatch(1))->status.ok());
+  sampler.join();
+  EXPECT_TRUE(status.ok());
+  EXPECT_EQ(response_.slot_size(), 2);
+  EXPECT_EQ(Info().waiting_samplers(), 0u);
+}
+
+TEST_F(ShardTest, BatchSentAgainIsAcknowledgedAndNotStoredTwice) {
+  Make(TestTable());
+  ASSERT_TRUE(Append(7, OneItemBatch(1))->status.ok());
+  ASSERT_TRUE(Append(7, OneItemBatch(2))->status.ok());
+  auto again = Append(7, OneItemBatch(1));
+  ASSERT_TRUE(again->status.ok());
+  EXPECT_EQ(again->response.sequence(), 2u);
+  EXPECT_EQ(again->response.items_stored(), 0u);
+  EXPECT_EQ(Info().stats().inserted(), 2u);
+  EXPECT_EQ(shard_->LastSequence(0, 7), 2u);
+}
+
+TEST_F(ShardTest, BatchSentAgainIsAcknowledgedWhileInsertsAreHeldBack) {
+  Make(LimitedTestTable());
+  Fill();
+  EXPECT_TRUE(Append(1, OneItemBatch(4))->status.ok());
+  EXPECT_FALSE(Append(1, OneItemBatch(5))->done());
+}
+
+TEST_F(ShardTest, SkippedSequenceIsOutOfRange) {
+  Make(TestTable());
+  ASSERT_TRUE(Append(7, OneItemBatch(1))->status.ok());
+  auto skipped = Append(7, OneItemBatch(3));
+  EXPECT_TRUE(absl::IsOutOfRange(skipped->status)) << skipped->status;
+  EXPECT_THAT(skipped->status.message(), HasSubstr("sequence = 3"));
+  EXPECT_EQ(Info().stats().inserted(), 1u);
+}
+
+TEST_F(ShardTest, UnknownWriterMayGoOnWhereAnEarlierLifeEnded) {
+  Make(TestTable());
+  EXPECT_TRUE(Append(7, OneItemBatch(42))->status.ok());
+  EXPECT_EQ(shard_->LastSequence(0, 7), 42u);
+  v1::AppendBatch zero = OneItemBatch(1);
+  zero.set_sequence(0);
+  EXPECT_TRUE(absl::IsInvalidArgument(Append(9, zero)->status));
+}
+
+TEST_F(ShardTest, CancelledAppendIsForgotten) {
+  Make(LimitedTestTable());
+  Fill();
+  auto cancelled = Append(2, OneItemBatch(1));
+  auto kept = Append(3, OneItemBatch(1));
+  shard_->CancelAppend(0, 2);
+  EXPECT_TRUE(absl::IsCancelled(cancelled->status));
+  ASSERT_TRUE(Sample(DrawOf(4)).ok());
+  EXPECT_THAT(acknowledged_, ElementsAre(3));
+  EXPECT_EQ(cancelled->calls, 1);
+  EXPECT_EQ(shard_->LastSequence(0, 2), 0u);
+  // And the writer may send it again.
+  EXPECT_TRUE(Append(2, OneItemBatch(1))->status.ok());
+}
+
+TEST_F(ShardTest, ShutdownEndsWaitingSamplesAndRefusesLaterCalls) {
+  Make(TestTable());
+  absl::Status status;
+  std::thread sampler([&] { status = Sample(DrawOf(1, 60000)); });
+  EXPECT_TRUE(Eventually([&] { return Info().waiting_samplers() == 1; }));
+  shard_->Shutdown();
+  sampler.join();
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_TRUE(absl::IsUnavailable(Append(2, OneItemBatch(1))->status));
+  EXPECT_TRUE(absl::IsUnavailable(Sample(DrawOf(1))));
+  v1::UpdatePrioritiesRequest update;
+  update.set_table("experience");
+  EXPECT_TRUE(absl::IsUnavailable(shard_->UpdatePriorities(update).status()));
+}
+
+TEST_F(ShardTest, ShutdownAnswersHeldAppends) {
+  Make(LimitedTestTable());
+  Fill();
+  auto held = Append(2, OneItemBatch(1));
+  shard_->Shutdown();
+  EXPECT_TRUE(absl::IsUnavailable(held->status));
+  EXPECT_EQ(held->calls, 1);
+}
+
+TEST_F(ShardTest, MalformedRequestsChangeNothing) {
+  Make(TestTable());
+  ASSERT_TRUE(Append(1, OneItemBatch(1))->status.ok());
+  const std::string before = Info().stats().SerializeAsString();
+  auto bad =
+      Append(1, OneItemBatch(2, std::numeric_limits<float>::quiet_NaN()));
+  EXPECT_TRUE(absl::IsInvalidArgument(bad->status));
+  EXPECT_THAT(bad->status.message(), HasSubstr("item_priority"));
+  EXPECT_TRUE(absl::IsInvalidArgument(Sample(DrawOf(65537))));
+  EXPECT_TRUE(absl::IsInvalidArgument(Sample(DrawOf(1, 60001))));
+  v1::UpdatePrioritiesRequest update;
+  update.set_table("experience");
+  update.add_slot(0);
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(shard_->UpdatePriorities(update).status()));
+  update.set_table("other");
+  EXPECT_TRUE(absl::IsNotFound(shard_->UpdatePriorities(update).status()));
+  EXPECT_EQ(Info().stats().SerializeAsString(), before);
+  EXPECT_THAT(metrics_.Text(), HasSubstr("qfleet_replay_rejected_total{"
+                                         "table=\"experience\"} 4"));
+}
+
+TEST_F(ShardTest, MetricsFollowTheTable) {
+  Make(TestTable());
+  ASSERT_TRUE(Append(1, OneItemBatch(1))->status.ok());
+  ASSERT_TRUE(Append(1, OneItemBatch(1))->status.ok());
+  ASSERT_TRUE(Sample(DrawOf(5)).ok());
+  for (int scrape = 0; scrape < 2; ++scrape) {
+    const std::string text = metrics_.Text();
+    for (const char* line :
+         {"qfleet_replay_items_inserted_total{table=\"experience\"} 1\n",
+          "qfleet_replay_items_sampled_total{table=\"experience\"} 5\n",
+          "qfleet_replay_steps_total{table=\"experience\"} 2\n",
+          "qfleet_replay_batches_duplicate_total{table=\"experience\"} 1\n",
+          "qfleet_replay_items{table=\"experience\"} 1\n"}) {
+      EXPECT_THAT(text, HasSubstr(line));
+    }
+  }
+  shard_.reset();
+  EXPECT_THAT(metrics_.Text(), HasSubstr("qfleet_replay_items"));
+}
+
+// Two connections of each writer send the same batches at the same time, with
+// samplers beside them; each batch is stored once.
+TEST_F(ShardTest, ConcurrentConnectionsOfOneWriterStoreEachBatchOnce) {
+  Make(TestTable());
+  constexpr int kWriters = 4;
+  constexpr uint64_t kBatches = 100;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2 * kWriters; ++i) {
+    threads.emplace_back([this, i] {
+      uint64_t sequence = 1;
+      while (sequence <= kBatches) {
+        const v1::AppendBatch batch = OneItemBatch(sequence);
+        absl::Notification done;
+        absl::StatusOr<v1::AppendResponse> answer;
+        shard_->Append(0, 1 + i / 2, batch,
+                       [&](absl::StatusOr<v1::AppendResponse> result) {
+                         answer = std::move(result);
+                         done.Notify();
+                       });
+        done.WaitForNotification();
+        ASSERT_TRUE(answer.ok()) << answer.status();
+        ASSERT_GE(answer->sequence(), sequence);
+        ++sequence;
+      }
+    });
+  }
+  std::atomic<bool> stop{false};
+  threads.emplace_back([&] {
+    while (!stop) {
+      v1::SampleResponse response;
+      ASSERT_TRUE(shard_->Sample(0, DrawOf(8), response).ok());
+      for (int j = 0; j < response.slot_size(); ++j) {
+        // The columns of a row belong together: action s has steps 2(s-1).
+        int64_t action;
+        float first;
+        std::memcpy(&action, response.item_columns(0).data().data() + 8 * j, 8);
+        std::memcpy(&first, response.views(0).data().data() + 4 * j, 4);
+        ASSERT_EQ(first, 2.0f * static_cast<float>(action - 1));
+      }
+    }
+  });
+  for (int i = 0; i < 2 * kWriters; ++i) threads[i].join();
+  stop = true;
+  threads.back().join();
+  EXPECT_EQ(Info().stats().inserted(), kWriters * kBatches);
+  EXPECT_EQ(Info().stats().steps(), 2 * kWriters * kBatches);
+}
+
+TEST_F(ShardTest, OpenNamesWhatThereIs) {
+  Make(TestTable());
+  auto missing = shard_->Open("other", TestTable().signature(), "the writer");
+  EXPECT_TRUE(absl::IsNotFound(missing.status()));
+  EXPECT_THAT(missing.status().message(), HasSubstr("\"experience\""));
+  EXPECT_EQ(*shard_->Open("experience", TestTable().signature(), "x"), 0);
+}
+
+TEST(ShardCreateTest, RefusesNoTableAndTwoOfOneName) {
+  Metrics metrics;
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(Shard::Create({0, {}, 1}, metrics).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      Shard::Create({0, {TestTable(), TestTable()}, 1}, metrics).status()));
+}
+
+}  // namespace
+}  // namespace qfleet

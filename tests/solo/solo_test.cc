@@ -1,0 +1,89 @@
+#include "solo/solo.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+#include "common/checkpoint_file.h"
+#include "config/config.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "model/runtime.h"
+
+namespace qfleet {
+namespace {
+
+class SoloTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    InitTorch(1);
+    std::string name = testing::TempDir() + "qfleet_solo_XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    directory_ = name;
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  absl::StatusOr<v1::Config> SmallConfig(uint64_t seed) {
+    absl::StatusOr<v1::Config> config = ParseConfig(
+        R"pb(
+          environment { id: "CartPole-v1" }
+          network { hidden: 32 }
+          # Small enough to wrap around several times.
+          replay { max_items: 1000 min_items: 200 }
+          learner { batch_size: 32 report_seconds: 0.05 }
+          evaluation { episodes: 3 period_updates: 100 }
+          stop { max_updates: 800 }
+        )pb",
+        "test");
+    if (!config.ok()) return config;
+    config->set_seed(seed);
+    absl::Status resolved = ResolveConfig(*config);
+    if (!resolved.ok()) return resolved;
+    return config;
+  }
+
+  // The whole state at the end.
+  v1::Checkpoint Train(uint64_t seed, const std::string& name) {
+    const std::string run_dir = directory_ + "/" + name;
+    Metrics metrics;
+    absl::StatusOr<v1::Config> config = SmallConfig(seed);
+    EXPECT_TRUE(config.ok()) << config.status();
+    absl::StatusOr<Outcome> outcome =
+        TrainSolo(*config, run_dir, [] { return false; }, metrics);
+    EXPECT_TRUE(outcome.ok()) << outcome.status();
+    EXPECT_EQ(*outcome, Outcome::kBounded);
+    auto checkpoint = ReadNewestCheckpoint(run_dir + "/checkpoints");
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+    checkpoint->clear_wall_seconds();
+    checkpoint->mutable_evaluation()->clear_wall_seconds();
+    return *std::move(checkpoint);
+  }
+
+  std::string directory_;
+};
+
+TEST_F(SoloTest, TheSameSeedGivesTheSameBits) {
+  const v1::Checkpoint first = Train(1, "first");
+  const v1::Checkpoint second = Train(1, "second");
+  EXPECT_EQ(first.updates(), 800u);
+  EXPECT_GT(first.evaluation().episodes(), 0u);
+  EXPECT_EQ(first.SerializeAsString(), second.SerializeAsString());
+  const v1::Checkpoint other = Train(2, "other");
+  EXPECT_NE(first.algorithm(0).data(), other.algorithm(0).data());
+}
+
+TEST_F(SoloTest, SamplesPerInsertIsHeld) {
+  absl::StatusOr<v1::Config> config = SmallConfig(3);
+  ASSERT_TRUE(config.ok());
+  const v1::Checkpoint checkpoint = Train(3, "run");
+  // 800 updates of 32 samples at 8 samples an insert, beyond the first 200.
+  const double inserted = 200 + 800 * 32 / 8.0;
+  const double slack =
+      config->replay().tolerance() / config->replay().samples_per_insert();
+  // Items lag env steps by the n-step windows of the 16 environments.
+  EXPECT_NEAR(static_cast<double>(checkpoint.env_steps()), inserted,
+              slack + 16 * 4 + 32);
+}
+
+}  // namespace
+}  // namespace qfleet
