@@ -99,9 +99,12 @@ WriterOptions WriterOptionsFor(const v1::Config& config, int index) {
                         config.cluster().replay().end());
   options.first_stream = index * config.actors().environments();
   options.batch_bytes = config.actors().batch_bytes();
+  options.batch_steps = config.actors().batch_steps();
   options.batch_age = absl::Milliseconds(config.actors().batch_ms());
   options.max_unacknowledged_bytes =
       config.actors().max_unacknowledged_bytes();
+  options.max_unacknowledged_steps =
+      config.actors().max_unacknowledged_steps();
   return options;
 }
 

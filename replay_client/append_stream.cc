@@ -28,21 +28,24 @@ absl::Status AppendStream::status() const {
   return status_;
 }
 
-bool AppendStream::Fits(uint64_t bytes) const {
+bool AppendStream::Fits(const BatchSize& size) const {
   return pending_.empty() ||
-         pending_bytes_ + bytes <= options_.max_unacknowledged_bytes;
+         (pending_size_.bytes + size.bytes <=
+              options_.max_unacknowledged_bytes &&
+          pending_size_.steps + size.steps <=
+              options_.max_unacknowledged_steps);
 }
 
-bool AppendStream::HasRoom(uint64_t bytes) const {
+bool AppendStream::HasRoom(const BatchSize& size) const {
   absl::MutexLock lock(&mutex_);
-  return Fits(bytes);
+  return Fits(size);
 }
 
-absl::Status AppendStream::WaitForRoom(uint64_t bytes,
+absl::Status AppendStream::WaitForRoom(const BatchSize& size,
                                        absl::Duration patience) {
   absl::MutexLock lock(&mutex_);
-  auto fits = [this, bytes]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return !status_.ok() || Fits(bytes);
+  auto fits = [this, &size]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return !status_.ok() || Fits(size);
   };
   const absl::Time start = absl::Now();
   absl::Status status = Wait(absl::Condition(&fits), patience);
@@ -63,18 +66,19 @@ absl::Status AppendStream::Wait(const absl::Condition& condition,
   if (mutex_.AwaitWithTimeout(condition, patience)) return status_;
   return absl::DeadlineExceededError(absl::StrCat(
       options_.address, ": waited ", absl::FormatDuration(patience), " for ",
-      pending_.size(), " batches (", pending_bytes_,
+      pending_.size(), " batches (", pending_size_.bytes,
       " bytes) to be acknowledged; ",
       connected() ? std::string("connected, the rate limiter may hold them")
                   : absl::StrCat("not connected: ", last_error_.message())));
 }
 
-void AppendStream::Send(v1::AppendBatch batch, uint64_t bytes) {
+void AppendStream::Send(v1::AppendBatch batch, const BatchSize& size) {
   auto request = std::make_shared<v1::AppendRequest>();
   *request->mutable_batch() = std::move(batch);
   absl::MutexLock lock(&mutex_);
-  pending_.push_back({std::move(request), bytes, false});
-  pending_bytes_ += bytes;
+  pending_.push_back({std::move(request), size, false});
+  pending_size_.bytes += size.bytes;
+  pending_size_.steps += size.steps;
 }
 
 void AppendStream::AddTo(WriterStats& stats) const {
@@ -83,7 +87,7 @@ void AppendStream::AddTo(WriterStats& stats) const {
   stats.items_skipped += stats_.items_skipped;
   stats.batches_resent += stats_.batches_resent;
   stats.reconnects += opened_ > 1 ? opened_ - 1 : 0;
-  stats.unacknowledged_bytes += pending_bytes_;
+  stats.unacknowledged_bytes += pending_size_.bytes;
   stats.shards_connected += connected() ? 1 : 0;
   stats.waited_seconds += stats_.waited_seconds;
 }
@@ -145,7 +149,8 @@ uint64_t AppendStream::Acknowledge(uint64_t sequence) {
   while (!pending_.empty() &&
          pending_.front().request->batch().sequence() <= sequence) {
     items += pending_.front().request->batch().item_first_size();
-    pending_bytes_ -= pending_.front().bytes;
+    pending_size_.bytes -= pending_.front().size.bytes;
+    pending_size_.steps -= pending_.front().size.steps;
     pending_.pop_front();
     if (next_ > 0) --next_;
   }
@@ -161,7 +166,7 @@ void AppendStream::OnClose(const absl::Status& status) {
   const bool was_connected = connected_.exchange(false);
   absl::MutexLock lock(&mutex_);
   if (was_connected && status_.ok()) {
-    spdlog::warn("writer lost {}: {}", options_.address, status.message());
+    spdlog::warn("writer lost {}: {}", options_.address, status.ToString());
   }
   last_error_ = status;
   if (IsFinal(status)) {

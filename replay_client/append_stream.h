@@ -17,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "qfleet/v1/replay.grpc.pb.h"
+#include "replay_client/batch_builder.h"
 #include "replay_client/persistent_stream.h"
 #include "replay_client/remote_writer.h"
 
@@ -29,6 +30,7 @@ class AppendStream
     std::string address;
     v1::AppendOpen open;
     uint64_t max_unacknowledged_bytes = 0;
+    uint64_t max_unacknowledged_steps = 0;
   };
 
   // Connects in the background.
@@ -43,14 +45,14 @@ class AppendStream
   // Why nothing will be sent any more, the shard's address first; OK.
   absl::Status status() const;
 
-  // Whether a batch of so many bytes may be added. One always fits in an
-  // empty queue.
-  bool HasRoom(uint64_t bytes) const;
+  // Whether a batch of this size may be added. One always fits in an empty
+  // queue.
+  bool HasRoom(const BatchSize& size) const;
   // DEADLINE_EXCEEDED after `patience`, or status().
-  absl::Status WaitForRoom(uint64_t bytes, absl::Duration patience);
+  absl::Status WaitForRoom(const BatchSize& size, absl::Duration patience);
 
   // The batch's sequence is one more than that of the batch before.
-  void Send(v1::AppendBatch batch, uint64_t bytes);
+  void Send(v1::AppendBatch batch, const BatchSize& size);
 
   // Until all that was sent is acknowledged. Errors as WaitForRoom.
   absl::Status WaitAcknowledged(absl::Duration patience);
@@ -65,7 +67,7 @@ class AppendStream
 
   struct Pending {
     std::shared_ptr<const v1::AppendRequest> request;
-    uint64_t bytes;
+    BatchSize size;
     bool sent;  // In this connection or one before.
   };
 
@@ -77,7 +79,7 @@ class AppendStream
   void OnBroken() override;
   void OnClose(const absl::Status& status) override;
 
-  bool Fits(uint64_t bytes) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  bool Fits(const BatchSize& size) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   // Forgets the batches up to `sequence`; returns their items.
   uint64_t Acknowledge(uint64_t sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Waits for `condition` or an end; the error says for how long.
@@ -95,7 +97,7 @@ class AppendStream
   mutable absl::Mutex mutex_;
   std::deque<Pending> pending_ ABSL_GUARDED_BY(mutex_);  // Unacknowledged.
   size_t next_ ABSL_GUARDED_BY(mutex_) = 0;  // The first to send of pending_.
-  uint64_t pending_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  BatchSize pending_size_ ABSL_GUARDED_BY(mutex_);  // Of all of pending_.
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;
   uint64_t opened_ ABSL_GUARDED_BY(mutex_) = 0;  // Connections.
   absl::Status status_ ABSL_GUARDED_BY(mutex_);

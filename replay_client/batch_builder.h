@@ -13,6 +13,12 @@
 
 namespace qfleet {
 
+struct BatchSize {
+  // Of payload and of the lists beside it, about what goes over the wire.
+  uint64_t bytes = 0;
+  uint64_t steps = 0;
+};
+
 // Thread-compatible.
 class BatchBuilder {
  public:
@@ -25,9 +31,10 @@ class BatchBuilder {
                        absl::Span<const ColumnRow> columns, float priority);
 
   bool empty() const { return bytes_ == 0; }
-  int steps() const { return batch_.step_index_size(); }
-  // Of payload and of the lists beside it, about what goes over the wire.
-  uint64_t bytes() const { return bytes_; }
+  BatchSize size() const {
+    return {.bytes = bytes_,
+            .steps = static_cast<uint64_t>(batch_.step_index_size())};
+  }
 
   // Gives the batch away, with this sequence, and starts a new one.
   v1::AppendBatch Take(uint64_t sequence);

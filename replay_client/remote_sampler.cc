@@ -175,7 +175,7 @@ void RemoteSamplerImpl::Link::OnClose(const absl::Status& status) {
   absl::MutexLock lock(&sampler_->mutex_);
   if (sampler_->planner_.stats().connected(shard_) && !sampler_->stopped_) {
     spdlog::warn("sampler lost {}: {}", sampler_->options_.shards[shard_],
-                 status.message());
+                 status.ToString());
   }
   last_error = status;
   sampler_->planner_.Disconnect(shard_);

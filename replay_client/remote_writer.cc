@@ -1,5 +1,6 @@
 #include "replay_client/remote_writer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <deque>
 #include <random>
@@ -17,7 +18,7 @@ namespace {
 
 // A shard takes at most half its ring of steps in a batch, and the smallest
 // ring has 1024.
-constexpr int kMaxBatchSteps = 512;
+constexpr uint64_t kMaxBatchSteps = 512;
 
 // An item ends at most so many steps before its stream's newest one.
 constexpr uint64_t kMaxItemLag = 4096;
@@ -90,6 +91,7 @@ RemoteWriterImpl::RemoteWriterImpl(const WriterOptions& options)
   link.open.set_writer_id(RandomWriterId());
   *link.open.mutable_signature() = options.signature;
   link.max_unacknowledged_bytes = options.max_unacknowledged_bytes;
+  link.max_unacknowledged_steps = options.max_unacknowledged_steps;
   for (const std::string& address : options.shards) {
     link.address = address;
     shards_.push_back({std::make_unique<AppendStream>(link),
@@ -191,8 +193,9 @@ absl::Status RemoteWriterImpl::AppendItem(uint32_t stream, uint64_t first,
 }
 
 bool RemoteWriterImpl::Full(const ShardState& shard) const {
-  return shard.builder.bytes() >= options_.batch_bytes ||
-         shard.builder.steps() >= kMaxBatchSteps;
+  const BatchSize size = shard.builder.size();
+  return size.bytes >= options_.batch_bytes ||
+         size.steps >= std::min<uint64_t>(options_.batch_steps, kMaxBatchSteps);
 }
 
 absl::Status RemoteWriterImpl::MakeRoom(ShardState& shard) {
@@ -200,7 +203,7 @@ absl::Status RemoteWriterImpl::MakeRoom(ShardState& shard) {
   // The caller will be held up: let the other shards have what there is.
   for (ShardState& other : shards_) TrySend(other);
   QFLEET_RETURN_IF_ERROR(
-      shard.stream->WaitForRoom(shard.builder.bytes(), options_.patience));
+      shard.stream->WaitForRoom(shard.builder.size(), options_.patience));
   Send(shard);
   return absl::OkStatus();
 }
@@ -213,14 +216,14 @@ void RemoteWriterImpl::NoteRow(ShardState& shard) {
 
 bool RemoteWriterImpl::TrySend(ShardState& shard) {
   if (shard.builder.empty()) return true;
-  if (!shard.stream->HasRoom(shard.builder.bytes())) return false;
+  if (!shard.stream->HasRoom(shard.builder.size())) return false;
   Send(shard);
   return true;
 }
 
 void RemoteWriterImpl::Send(ShardState& shard) {
-  const uint64_t bytes = shard.builder.bytes();
-  shard.stream->Send(shard.builder.Take(++shard.last_sequence), bytes);
+  const BatchSize size = shard.builder.size();
+  shard.stream->Send(shard.builder.Take(++shard.last_sequence), size);
   shard.started = absl::Time();
 }
 
@@ -239,7 +242,7 @@ absl::Status RemoteWriterImpl::Flush() {
   const absl::Time deadline = absl::Now() + options_.patience;
   for (ShardState& shard : shards_) {
     if (TrySend(shard)) continue;
-    QFLEET_RETURN_IF_ERROR(shard.stream->WaitForRoom(shard.builder.bytes(),
+    QFLEET_RETURN_IF_ERROR(shard.stream->WaitForRoom(shard.builder.size(),
                                                      deadline - absl::Now()));
     Send(shard);
   }

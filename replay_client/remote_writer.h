@@ -24,8 +24,12 @@ struct WriterOptions {
   // the streams of several writers are spread evenly too.
   uint32_t first_stream = 0;
   uint64_t batch_bytes = 64 << 10;
+  uint32_t batch_steps = 64;  // 1 to 512.
   absl::Duration batch_age = absl::Milliseconds(20);
-  uint64_t max_unacknowledged_bytes = 16 << 20;  // A shard.
+  // Of one shard. Few steps, so that an actor that is held back does not act
+  // far ahead: what it stores then would be of an old policy.
+  uint64_t max_unacknowledged_bytes = 16 << 20;
+  uint64_t max_unacknowledged_steps = 256;
   // How long a call may wait at that bound.
   absl::Duration patience = absl::Seconds(300);
 };

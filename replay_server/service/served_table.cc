@@ -280,8 +280,7 @@ absl::StatusOr<v1::UpdatePrioritiesResponse> ServedTable::UpdatePriorities(
   return result;
 }
 
-// ----------------------------------------------------------- the rest of it
-// ---
+// --------------------------------------------------------------- the rest ---
 
 v1::TableStats ServedTable::Stats() const {
   absl::MutexLock lock(&mutex_);

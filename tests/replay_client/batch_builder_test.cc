@@ -36,7 +36,7 @@ TEST(BatchBuilderTest, IsColumnMajor) {
   ASSERT_TRUE(builder.AddStep(7, 40, true, Row(a)).ok());
   ASSERT_TRUE(builder.AddStep(7, 41, false, Row(b)).ok());
   ASSERT_TRUE(builder.AddItem(7, 40, 41, Row(x), 2.5f).ok());
-  EXPECT_EQ(builder.steps(), 2);
+  EXPECT_EQ(builder.size().steps, 2u);
   v1::AppendBatch batch = builder.Take(9);
   EXPECT_EQ(batch.sequence(), 9u);
   EXPECT_THAT(batch.step_stream(), ElementsAre(7, 7));
@@ -54,12 +54,12 @@ TEST(BatchBuilderTest, TakeStartsAnEmptyBatchOfTheSameShape) {
   BatchBuilder builder(Signature());
   const std::string a = "abc";
   ASSERT_TRUE(builder.AddStep(0, 0, true, Row(a)).ok());
-  const uint64_t bytes = builder.bytes();
+  const uint64_t bytes = builder.size().bytes;
   EXPECT_GT(bytes, a.size());
   builder.Take(1);
   EXPECT_TRUE(builder.empty());
   ASSERT_TRUE(builder.AddStep(0, 1, true, Row(a)).ok());
-  EXPECT_EQ(builder.bytes(), bytes);
+  EXPECT_EQ(builder.size().bytes, bytes);
   v1::AppendBatch batch = builder.Take(2);
   EXPECT_EQ(batch.step_columns_size(), 1);
   EXPECT_EQ(batch.item_columns_size(), 1);

@@ -127,6 +127,8 @@ TEST_F(RemoteWriterTest, BatchOfTinyStepsIsBounded) {
   MakeShards(1, spec);
   options_.batch_age = absl::InfiniteDuration();
   options_.batch_bytes = 4 << 20;
+  options_.batch_steps = 1 << 20;
+  options_.max_unacknowledged_steps = 1 << 20;
   Start();
   for (int i = 0; i < 5000; ++i) ASSERT_TRUE(Step(0, i == 0, 0).ok());
   ASSERT_TRUE(writer_->Flush().ok());
@@ -218,10 +220,31 @@ TEST_F(RemoteWriterTest, RateLimiterHoldsTheWriterUntilSamples) {
   }
   EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
   EXPECT_THAT(status.message(), HasSubstr("rate limiter"));
-  EXPECT_LE(shards_[0]->Stats().inserted(), 4u);
+  ASSERT_TRUE(
+      Eventually([&] { return shards_[0]->Info().waiting_writers() == 1; }));
+  EXPECT_EQ(shards_[0]->Stats().inserted(), 4u);
   v1::SampleResponse response;
   ASSERT_TRUE(shards_[0]->shard().Sample(0, DrawOf(1000), response).ok());
   EXPECT_TRUE(Eventually([&] { return writer_->Flush().ok(); }));
+}
+
+// It filled megabytes with tiny steps of an old policy, and learning suffered.
+TEST_F(RemoteWriterTest, AWriterHeldBackDoesNotRunFarAhead) {
+  MakeShards(1, LimitedTestTable());
+  options_.batch_steps = 10;
+  options_.max_unacknowledged_steps = 50;
+  options_.batch_age = absl::InfiniteDuration();
+  options_.patience = absl::Milliseconds(20);
+  Start();
+  uint64_t steps = 0;
+  while (Episode(0, 0).ok()) {
+    steps += 2;
+    ASSERT_LT(steps, 10000u);
+  }
+  // One batch that is being filled, beside what is on its way.
+  const uint64_t stored = shards_[0]->Stats().steps();
+  EXPECT_GE(steps, stored);
+  EXPECT_LE(steps, stored + 50 + 10 + 2);
 }
 
 TEST_F(RemoteWriterTest, RefusalIsReportedByEveryLaterCall) {
