@@ -20,8 +20,8 @@ float Max(absl::Span<const float> values) {
 }  // namespace
 
 Actor::Actor(const v1::AlgorithmConfig& config,
-             std::unique_ptr<VectorEnvironment> environments,
-             Explorer explorer, Policy& policy, Writer& writer)
+             std::unique_ptr<VectorEnvironment> environments, Explorer explorer,
+             Policy& policy, Writer& writer)
     : environments_(std::move(environments)),
       explorer_(std::move(explorer)),
       policy_(policy),

@@ -26,8 +26,8 @@ namespace qfleet {
 
 struct ActorStats {
   uint64_t env_steps = 0;
-  uint64_t episodes = 0;   // Ended.
-  double return_sum = 0;   // Of those.
+  uint64_t episodes = 0;  // Ended.
+  double return_sum = 0;  // Of those.
 };
 
 // Thread-compatible.

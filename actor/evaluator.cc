@@ -18,13 +18,13 @@ v1::Evaluation Summarise(std::vector<double> returns,
   std::sort(returns.begin(), returns.end());
   v1::Evaluation result;
   result.set_episodes(static_cast<uint32_t>(n));
-  result.set_mean_return(
-      std::accumulate(returns.begin(), returns.end(), 0.0) / n);
+  result.set_mean_return(std::accumulate(returns.begin(), returns.end(), 0.0) /
+                         n);
   result.set_median_return((returns[(n - 1) / 2] + returns[n / 2]) / 2);
   result.set_min_return(returns.front());
   result.set_max_return(returns.back());
-  result.set_mean_length(
-      std::accumulate(lengths.begin(), lengths.end(), 0.0) / n);
+  result.set_mean_length(std::accumulate(lengths.begin(), lengths.end(), 0.0) /
+                         n);
   return result;
 }
 
@@ -34,10 +34,9 @@ absl::StatusOr<v1::Evaluation> Evaluate(
     const v1::Config& config, Policy& policy,
     const std::function<bool()>& cancelled) {
   const int n = config.evaluation().episodes();
-  QFLEET_ASSIGN_OR_RETURN(
-      std::unique_ptr<VectorEnvironment> environments,
-      MakeVectorEnvironment(config.environment(), n,
-                            config.evaluation().seed()));
+  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<VectorEnvironment> environments,
+                          MakeVectorEnvironment(config.environment(), n,
+                                                config.evaluation().seed()));
   std::vector<double> returns(n);
   std::vector<int64_t> lengths(n);
   std::vector<bool> ended(n);
@@ -47,12 +46,10 @@ absl::StatusOr<v1::Evaluation> Evaluate(
   // its size must not change a policy's arithmetic.
   while (running > 0) {
     if (cancelled()) return absl::CancelledError("evaluation: cancelled");
-    absl::Span<const float> q =
-        policy.QValues(environments->observations(), n);
+    absl::Span<const float> q = policy.QValues(environments->observations(), n);
     for (int i = 0; i < n; ++i) {
-      actions[i] = ArgMax(q.subspan(static_cast<size_t>(i) *
-                                        policy.num_actions(),
-                                    policy.num_actions()));
+      actions[i] = ArgMax(q.subspan(
+          static_cast<size_t>(i) * policy.num_actions(), policy.num_actions()));
     }
     environments->Step(actions);
     for (int i = 0; i < n; ++i) {

@@ -25,8 +25,8 @@ Explorer Explorer::Ladder(const v1::ActorsConfig& config, int actor,
     // Neighbours on the ladder go to different actors, so that each process
     // has the whole range.
     const int64_t i = int64_t{j} * config.count() + actor;
-    epsilons.push_back(LadderEpsilon(config.epsilon_base(),
-                                     config.epsilon_exponent(), i, n));
+    epsilons.push_back(
+        LadderEpsilon(config.epsilon_base(), config.epsilon_exponent(), i, n));
   }
   return Explorer(std::move(epsilons), seed);
 }
@@ -37,9 +37,8 @@ void Explorer::Act(absl::Span<const float> q, int num_actions,
     // Both numbers are drawn in any case: the sequence does not depend on q.
     const bool explore = random_.Uniform() < epsilons_[i];
     const int random_action = static_cast<int>(random_.Below(num_actions));
-    actions[i] = explore
-                     ? random_action
-                     : ArgMax(q.subspan(i * num_actions, num_actions));
+    actions[i] = explore ? random_action
+                         : ArgMax(q.subspan(i * num_actions, num_actions));
   }
 }
 

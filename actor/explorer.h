@@ -31,8 +31,7 @@ class Explorer {
                          uint64_t seed);
 
   // q: [N, actions] -> actions [N].
-  void Act(absl::Span<const float> q, int num_actions,
-           absl::Span<int> actions);
+  void Act(absl::Span<const float> q, int num_actions, absl::Span<int> actions);
 
  private:
   std::vector<double> epsilons_;

@@ -45,8 +45,8 @@ absl::Status CheckAddresses(const v1::Config& config, const Options& options) {
 }
 
 absl::Status Run(const Options& options, ShutdownSignal& shutdown) {
-  QFLEET_ASSIGN_OR_RETURN(v1::Config config, LoadConfig(options.flags.config,
-                                                        options.flags.set));
+  QFLEET_ASSIGN_OR_RETURN(v1::Config config,
+                          LoadConfig(options.flags.config, options.flags.set));
   QFLEET_RETURN_IF_ERROR(CheckAddresses(config, options));
   Metrics metrics;
   QFLEET_ASSIGN_OR_RETURN(const std::string address,
@@ -54,16 +54,16 @@ absl::Status Run(const Options& options, ShutdownSignal& shutdown) {
   spdlog::info("{}; metrics at http://{}/metrics", InitTorch(1), address);
   QFLEET_RETURN_IF_ERROR(
       WriteReadyFile(options.flags.ready_file, /*grpc=*/"", address));
-  return options.evaluator
-             ? RunEvaluator(config, shutdown, metrics)
-             : RunActor(config, options.actor, shutdown, metrics);
+  return options.evaluator ? RunEvaluator(config, shutdown, metrics)
+                           : RunActor(config, options.actor, shutdown, metrics);
 }
 
 int Main(int argc, char** argv) {
   Options options;
-  CLI::App app("Acts in environments and sends experience to the replay "
-               "shards.",
-               "qfleet-actor");
+  CLI::App app(
+      "Acts in environments and sends experience to the replay "
+      "shards.",
+      "qfleet-actor");
   options.flags.Register(app, /*default_listen=*/"");
   app.add_option("--actor", options.actor, "Number of this actor, from 0")
       ->capture_default_str();
@@ -79,9 +79,8 @@ int Main(int argc, char** argv) {
   if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
 
   ShutdownSignal shutdown;
-  const std::string role = options.evaluator
-                               ? "evaluator"
-                               : absl::StrCat("actor-", options.actor);
+  const std::string role =
+      options.evaluator ? "evaluator" : absl::StrCat("actor-", options.actor);
   InitLog(role);
   absl::Status status;
   if (!options.evaluate.empty()) {

@@ -46,8 +46,7 @@ class NStep {
 
   // The episode ended with the final observation at step `index`.
   void OnTerminated(uint64_t index, std::vector<NStepItem>& items);
-  void OnTruncated(uint64_t index, float max_q,
-                   std::vector<NStepItem>& items);
+  void OnTruncated(uint64_t index, float max_q, std::vector<NStepItem>& items);
 
  private:
   struct Transition {

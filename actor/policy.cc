@@ -18,19 +18,18 @@ absl::Status CheckPublication(const v1::Publication& publication,
   if (publication.network() != network.signature()) {
     return absl::FailedPreconditionError(absl::StrCat(
         "weights of the network \"", publication.network(),
-        "\": allowed is this process's network \"", network.signature(),
-        "\""));
+        "\": allowed is this process's network \"", network.signature(), "\""));
   }
   const size_t bytes = network.parameter_count() * sizeof(float);
   if (publication.parameters().size() != bytes) {
-    return absl::DataLossError(absl::StrCat(
-        "weights of ", publication.parameters().size(),
-        " bytes: the network has ", bytes));
+    return absl::DataLossError(absl::StrCat("weights of ",
+                                            publication.parameters().size(),
+                                            " bytes: the network has ", bytes));
   }
   if (Hash64(publication.parameters()) != publication.hash()) {
-    return absl::DataLossError(absl::StrCat(
-        "weights of version ", publication.version(),
-        ": the checksum does not match"));
+    return absl::DataLossError(absl::StrCat("weights of version ",
+                                            publication.version(),
+                                            ": the checksum does not match"));
   }
   return absl::OkStatus();
 }

@@ -33,8 +33,8 @@ struct ActorMetrics {
   explicit ActorMetrics(Metrics& metrics)
       : env_steps(metrics.Counter("qfleet_actor_env_steps_total",
                                   "Environment steps taken.")),
-        episodes(metrics.Counter("qfleet_actor_episodes_total",
-                                 "Episodes ended.")),
+        episodes(
+            metrics.Counter("qfleet_actor_episodes_total", "Episodes ended.")),
         items(metrics.Counter("qfleet_actor_items_stored_total",
                               "Items that shards acknowledged as stored.")),
         skipped(metrics.Counter("qfleet_actor_items_skipped_total",
@@ -101,10 +101,8 @@ WriterOptions WriterOptionsFor(const v1::Config& config, int index) {
   options.batch_bytes = config.actors().batch_bytes();
   options.batch_steps = config.actors().batch_steps();
   options.batch_age = absl::Milliseconds(config.actors().batch_ms());
-  options.max_unacknowledged_bytes =
-      config.actors().max_unacknowledged_bytes();
-  options.max_unacknowledged_steps =
-      config.actors().max_unacknowledged_steps();
+  options.max_unacknowledged_bytes = config.actors().max_unacknowledged_bytes();
+  options.max_unacknowledged_steps = config.actors().max_unacknowledged_steps();
   return options;
 }
 
@@ -114,8 +112,7 @@ class StopOnShutdown {
  public:
   StopOnShutdown(ShutdownSignal& shutdown, RemoteWriter& writer)
       : thread_([this, &shutdown, &writer] {
-          while (!ended_.load() &&
-                 !shutdown.WaitFor(absl::Milliseconds(100))) {
+          while (!ended_.load() && !shutdown.WaitFor(absl::Milliseconds(100))) {
           }
           // What is on its way has this long to be acknowledged. When the
           // whole run ends nobody samples, the rate limiter takes nothing
@@ -147,8 +144,7 @@ absl::Status RunActor(const v1::Config& config, int index,
   QFLEET_ASSIGN_OR_RETURN(
       std::unique_ptr<VectorEnvironment> environments,
       MakeVectorEnvironment(config.environment(),
-                            config.actors().environments(),
-                            MixSeed(seed, 1)));
+                            config.actors().environments(), MixSeed(seed, 1)));
   ActorMetrics exported(metrics);
   WeightSubscriber weights(config.cluster().learner(), network, "actor");
   std::unique_ptr<RemoteWriter> writer =
@@ -226,8 +222,8 @@ absl::Status RunEvaluator(const v1::Config& config, ShutdownSignal& shutdown,
     if (newest->updates() < next_updates) continue;
     next_updates = newest->updates() + config.evaluation().period_updates();
     const absl::Time begun = absl::Now();
-    absl::StatusOr<v1::Evaluation> result = Evaluate(
-        config, policy, [&shutdown] { return shutdown.requested(); });
+    absl::StatusOr<v1::Evaluation> result =
+        Evaluate(config, policy, [&shutdown] { return shutdown.requested(); });
     if (!result.ok()) {
       if (absl::IsCancelled(result.status())) break;
       return result.status();
@@ -248,8 +244,7 @@ absl::Status RunEvaluator(const v1::Config& config, ShutdownSignal& shutdown,
   return absl::OkStatus();
 }
 
-absl::Status EvaluateRun(const std::string& run_dir, int episodes,
-                         bool json) {
+absl::Status EvaluateRun(const std::string& run_dir, int episodes, bool json) {
   QFLEET_ASSIGN_OR_RETURN(
       v1::Checkpoint checkpoint,
       ReadNewestCheckpoint(absl::StrCat(run_dir, "/checkpoints")));
@@ -263,16 +258,15 @@ absl::Status EvaluateRun(const std::string& run_dir, int episodes,
   QFLEET_RETURN_IF_ERROR(policy.SetWeights(checkpoint.policy()));
   QFLEET_ASSIGN_OR_RETURN(v1::Evaluation result, Evaluate(config, policy));
   if (json) {
-    nlohmann::ordered_json line = {
-        {"run_dir", run_dir},
-        {"policy_version", result.policy_version()},
-        {"updates", checkpoint.policy().updates()},
-        {"episodes", result.episodes()},
-        {"mean_return", result.mean_return()},
-        {"median_return", result.median_return()},
-        {"min_return", result.min_return()},
-        {"max_return", result.max_return()},
-        {"mean_length", result.mean_length()}};
+    nlohmann::ordered_json line = {{"run_dir", run_dir},
+                                   {"policy_version", result.policy_version()},
+                                   {"updates", checkpoint.policy().updates()},
+                                   {"episodes", result.episodes()},
+                                   {"mean_return", result.mean_return()},
+                                   {"median_return", result.median_return()},
+                                   {"min_return", result.min_return()},
+                                   {"max_return", result.max_return()},
+                                   {"mean_length", result.mean_length()}};
     std::cout << line.dump() << std::endl;
   } else {
     std::cout << absl::StrFormat(

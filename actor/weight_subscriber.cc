@@ -38,8 +38,8 @@ WeightSubscriber::~WeightSubscriber() {
   thread_.join();
 }
 
-absl::StatusOr<std::shared_ptr<const v1::Publication>>
-WeightSubscriber::Newer(uint64_t than) const {
+absl::StatusOr<std::shared_ptr<const v1::Publication>> WeightSubscriber::Newer(
+    uint64_t than) const {
   return WaitNewer(than, absl::ZeroDuration());
 }
 

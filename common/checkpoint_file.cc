@@ -48,10 +48,9 @@ absl::StatusOr<std::string> WriteCheckpoint(const std::string& directory,
   AppendU64(message.size(), file);
   file += message;
   AppendU64(Hash64(message), file);
-  const std::string path =
-      absl::StrCat(directory, "/",
-                   absl::StrFormat("checkpoint-%012d.qfckpt",
-                                   checkpoint.updates()));
+  const std::string path = absl::StrCat(
+      directory, "/",
+      absl::StrFormat("checkpoint-%012d.qfckpt", checkpoint.updates()));
   QFLEET_RETURN_IF_ERROR(WriteFileAtomically(path, file));
   const std::vector<std::string> paths = ListCheckpoints(directory);
   for (size_t i = std::max(keep, 1); i < paths.size(); ++i) {

@@ -1,7 +1,7 @@
 // Checkpoint files: reading, writing, which is the newest, how many stay.
 //
-// A file is `magic "QFLTCKPT" | u64 length | Checkpoint message | u64 XXH3-64 of
-// the message`, little-endian (docs/formats.md). Names are
+// A file is `magic "QFLTCKPT" | u64 length | Checkpoint message | u64 XXH3-64
+// of the message`, little-endian (docs/formats.md). Names are
 // checkpoint-UPDATES.qfckpt with 12 digits, so that they sort.
 
 #ifndef QFLEET_COMMON_CHECKPOINT_FILE_H_

@@ -40,8 +40,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 absl::Status WriteFileAtomically(const std::string& path,
                                  absl::string_view data) {
   const std::string temporary = path + ".tmp";
-  int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-                0644);
+  int fd =
+      open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) return Failed("create", temporary);
   while (!data.empty()) {
     ssize_t written = write(fd, data.data(), data.size());
@@ -71,9 +71,8 @@ absl::Status MakeWritableDirectory(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (error) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("cannot make the directory ", path, ": ",
-                     error.message()));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "cannot make the directory ", path, ": ", error.message()));
   }
   if (access(path.c_str(), W_OK | X_OK) != 0) return Failed("write to", path);
   return absl::OkStatus();

@@ -25,8 +25,8 @@ namespace {
 bool SocketIsLive(const sockaddr_un& address) {
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return true;
-  int result = connect(fd, reinterpret_cast<const sockaddr*>(&address),
-                       sizeof(address));
+  int result =
+      connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
   close(fd);
   return result == 0;
 }
@@ -64,8 +64,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   // Channels to one address do not share a connection: a bulk stream of one
   // must not queue behind another's.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel(
-      address, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
+                                   arguments);
 }
 
 absl::Status FromGrpc(const grpc::Status& status) {

@@ -13,19 +13,19 @@ namespace qfleet {
 
 // Exit codes, as in the README.
 enum ExitCode : int {
-  kExitReached = 0,      // The stop condition, or an orderly stop.
+  kExitReached = 0,  // The stop condition, or an orderly stop.
   kExitFailed = 1,
-  kExitUsage = 2,        // Config or command line.
-  kExitNotReached = 3,   // A max_* bound ended the run first.
+  kExitUsage = 2,       // Config or command line.
+  kExitNotReached = 3,  // A max_* bound ended the run first.
 };
 
 // The flags that the processes of a cluster share.
 struct ProcessFlags {
-  std::string config;                 // --config
-  std::vector<std::string> set;       // --set, repeated
-  std::string listen;                 // --listen
+  std::string config;                   // --config
+  std::vector<std::string> set;         // --set, repeated
+  std::string listen;                   // --listen
   std::string metrics = "127.0.0.1:0";  // --metrics
-  std::string ready_file;             // --ready_file
+  std::string ready_file;               // --ready_file
 
   // Adds the flags to `app`; `default_listen` empty: no --listen.
   void Register(CLI::App& app, const std::string& default_listen);

@@ -14,7 +14,7 @@ nlohmann::ordered_json Value(const Message& message,
                              const FieldDescriptor* field, int i) {
   const Reflection& r = *message.GetReflection();
   const bool repeated = field->is_repeated();
-#define QFLEET_GET(Type)                                  \
+#define QFLEET_GET(Type)                             \
   (repeated ? r.GetRepeated##Type(message, field, i) \
             : r.Get##Type(message, field))
   switch (field->cpp_type()) {

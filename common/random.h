@@ -29,9 +29,7 @@ class Random {
   uint64_t Bits() { return engine_(); }
 
   // Uniform in [0, 1), 53 bits.
-  double Uniform() {
-    return static_cast<double>(engine_() >> 11) * 0x1.0p-53;
-  }
+  double Uniform() { return static_cast<double>(engine_() >> 11) * 0x1.0p-53; }
   double Uniform(double low, double high) {
     return low + (high - low) * Uniform();
   }

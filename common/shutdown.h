@@ -29,9 +29,7 @@ class ShutdownSignal {
   ShutdownSignal(const ShutdownSignal&) = delete;
   ShutdownSignal& operator=(const ShutdownSignal&) = delete;
 
-  bool requested() const {
-    return requested_.load(std::memory_order_acquire);
-  }
+  bool requested() const { return requested_.load(std::memory_order_acquire); }
 
   // As if a signal had come.
   void Request();

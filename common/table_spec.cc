@@ -155,8 +155,7 @@ absl::Status ValidateTableSpec(const v1::TableSpec& spec,
   for (int i = 0; i < signature.item_columns_size(); ++i) {
     QFLEET_RETURN_IF_ERROR(ValidateTensor(
         signature.item_columns(i),
-        absl::StrCat(path, ".signature.item_columns[", i, "]"),
-        sampled_names));
+        absl::StrCat(path, ".signature.item_columns[", i, "]"), sampled_names));
   }
   for (int i = 0; i < signature.views_size(); ++i) {
     const v1::View& view = signature.views(i);

@@ -14,7 +14,7 @@ extern "C" int pthread_attr_setstacksize(pthread_attr_t* attributes,
                                          size_t size) {
   constexpr size_t kFloor = size_t{1} << 20;
   using Function = int (*)(pthread_attr_t*, size_t);
-  static const Function next = reinterpret_cast<Function>(
-      dlsym(RTLD_NEXT, "pthread_attr_setstacksize"));
+  static const Function next =
+      reinterpret_cast<Function>(dlsym(RTLD_NEXT, "pthread_attr_setstacksize"));
   return next(attributes, size < kFloor ? kFloor : size);
 }

@@ -61,8 +61,7 @@ StepResult CartPole::Step(int action, absl::Span<char> observation) {
   Observe(observation);
   return StepResult{
       .reward = 1,
-      .terminated =
-          std::abs(x) > kMaxPosition || std::abs(theta) > kMaxAngle,
+      .terminated = std::abs(x) > kMaxPosition || std::abs(theta) > kMaxAngle,
       .truncated = steps_ >= kMaxSteps};
 }
 

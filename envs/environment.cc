@@ -36,8 +36,7 @@ void VectorEnvironment::Step(absl::Span<const int> actions) {
         absl::MakeSpan(&observations_[i * row_bytes_], row_bytes_);
     results_[i] = environments_[i]->Step(actions[i], row);
     if (results_[i].terminated || results_[i].truncated) {
-      std::memcpy(&final_observations_[i * row_bytes_], row.data(),
-                  row_bytes_);
+      std::memcpy(&final_observations_[i * row_bytes_], row.data(), row_bytes_);
       environments_[i]->Reset(row);
     }
   }

@@ -16,8 +16,8 @@ Batch::Batch(const v1::TableSignature& signature, const SampleBatch& sample,
     : rows_(sample.rows()) {
   size_t next = 0;
   auto add = [&](const v1::TensorSpec& spec) {
-    columns_.emplace_back(
-        spec.name(), WrapRows(spec, sample.columns[next++].data(), rows_));
+    columns_.emplace_back(spec.name(),
+                          WrapRows(spec, sample.columns[next++].data(), rows_));
   };
   for (const v1::TensorSpec& spec : signature.item_columns()) add(spec);
   for (const v1::View& view : signature.views()) {

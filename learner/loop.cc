@@ -42,8 +42,7 @@ absl::Status Turn(const v1::Config& config, Trainer& trainer,
 
 absl::StatusOr<Outcome> TrainUntilDone(
     const v1::Config& config, Trainer& trainer, Sampler& sampler,
-    Publisher& publisher, Run& run,
-    const std::function<ActorsView()>& actors,
+    Publisher& publisher, Run& run, const std::function<ActorsView()>& actors,
     const std::function<bool()>& interrupted,
     const std::function<absl::Status()>& step) {
   absl::Status status;
@@ -58,9 +57,8 @@ absl::StatusOr<Outcome> TrainUntilDone(
   absl::StatusOr<std::string> path =
       run.WriteCheckpoint(trainer.algorithm(), *publisher.newest());
   if (status.ok()) status = path.status();
-  absl::Status reported =
-      run.Report(trainer.TakeAccount(), sampler.View(), actors(),
-                 publisher.version(), "stopping");
+  absl::Status reported = run.Report(trainer.TakeAccount(), sampler.View(),
+                                     actors(), publisher.version(), "stopping");
   if (status.ok()) status = reported;
   if (path.ok()) spdlog::info("checkpoint: {}", *path);
   QFLEET_RETURN_IF_ERROR(status);

@@ -20,8 +20,7 @@ namespace qfleet {
 // evaluate).
 absl::StatusOr<Outcome> TrainUntilDone(
     const v1::Config& config, Trainer& trainer, Sampler& sampler,
-    Publisher& publisher, Run& run,
-    const std::function<ActorsView()>& actors,
+    Publisher& publisher, Run& run, const std::function<ActorsView()>& actors,
     const std::function<bool()>& interrupted,
     const std::function<absl::Status()>& step = nullptr);
 

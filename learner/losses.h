@@ -12,10 +12,10 @@ namespace qfleet {
 //   target = return + discount * q_next[argmax_a q_choose[a]]
 // Double Q-learning gives the online network's values as `q_choose`, plain
 // Q-learning the target network's own.
-at::Tensor BootstrapTarget(const at::Tensor& return_,    // [B]
-                           const at::Tensor& discount,   // [B]
-                           const at::Tensor& q_choose,   // [B, A]
-                           const at::Tensor& q_next);    // [B, A]
+at::Tensor BootstrapTarget(const at::Tensor& return_,   // [B]
+                           const at::Tensor& discount,  // [B]
+                           const at::Tensor& q_choose,  // [B, A]
+                           const at::Tensor& q_next);   // [B, A]
 
 // The values of the actions taken.
 at::Tensor ValueOf(const at::Tensor& q,         // [B, A]

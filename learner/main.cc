@@ -64,8 +64,8 @@ absl::StatusOr<Outcome> RunLearner(const ProcessFlags& flags,
   spdlog::info("weights at {}", server.address());
   std::unique_ptr<RemoteSampler> sampler =
       MakeRemoteSampler(SamplerOptionsFor(config), metrics);
-  QFLEET_RETURN_IF_ERROR(WriteReadyFile(flags.ready_file, server.address(),
-                                        metrics_address));
+  QFLEET_RETURN_IF_ERROR(
+      WriteReadyFile(flags.ready_file, server.address(), metrics_address));
 
   Trainer trainer(config, std::move(algorithm), *sampler);
   absl::StatusOr<Outcome> outcome = TrainUntilDone(

@@ -36,17 +36,17 @@ struct Run::Exported {
         evaluation_return(
             metrics.Gauge("qfleet_learner_evaluation_mean_return",
                           "Mean return of the last greedy evaluation.")),
-        evaluation_time(metrics.Gauge(
-            "qfleet_learner_last_evaluation_timestamp_seconds",
-            "When the last evaluation was recorded, Unix time.")),
+        evaluation_time(
+            metrics.Gauge("qfleet_learner_last_evaluation_timestamp_seconds",
+                          "When the last evaluation was recorded, Unix time.")),
         waiting(metrics.Gauge(
             "qfleet_learner_replay_wait_ratio",
             "Share of the learner's time spent waiting for the replay.")),
         updating(metrics.Gauge("qfleet_learner_update_ratio",
                                "Share of the learner's time in updates.")),
-        policy_age(metrics.Gauge(
-            "qfleet_learner_actor_policy_age_seconds",
-            "Age of the oldest policy that an actor acts with.")),
+        policy_age(
+            metrics.Gauge("qfleet_learner_actor_policy_age_seconds",
+                          "Age of the oldest policy that an actor acts with.")),
         actors(metrics.Gauge("qfleet_learner_actors_connected",
                              "Actors that follow the weights.")) {}
 
@@ -66,8 +66,7 @@ struct Run::Exported {
   prometheus::Gauge& actors;
 };
 
-Run::Run(const v1::Config& config, const std::string& run_dir,
-         Metrics& metrics)
+Run::Run(const v1::Config& config, const std::string& run_dir, Metrics& metrics)
     : config_(config),
       run_dir_(run_dir),
       begun_(absl::Now()),
@@ -142,8 +141,7 @@ absl::Status Run::Report(const TrainerAccount& account,
                          const ReplayView& replay, const ActorsView& actors,
                          uint64_t policy_version, const std::string& state) {
   const absl::Time now = absl::Now();
-  const double seconds =
-      std::max(1e-9, absl::ToDoubleSeconds(now - reported_));
+  const double seconds = std::max(1e-9, absl::ToDoubleSeconds(now - reported_));
   v1::RunReport report;
   {
     absl::MutexLock lock(&mutex_);
@@ -281,8 +279,7 @@ std::string Run::Summary() const {
     absl::StrAppend(&text, ": not evaluated yet");
   }
   if (config_.stop().has_mean_return()) {
-    absl::StrAppendFormat(&text, " (target %g)",
-                          config_.stop().mean_return());
+    absl::StrAppendFormat(&text, " (target %g)", config_.stop().mean_return());
   }
   absl::StrAppendFormat(&text, " after %d env steps, %d updates, %.1f s",
                         env_steps_, updates_, WallSeconds());

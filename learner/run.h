@@ -84,7 +84,7 @@ class Run {
 
   mutable absl::Mutex mutex_;
   Outcome outcome_ ABSL_GUARDED_BY(mutex_) = Outcome::kNone;
-  v1::RunReport report_ ABSL_GUARDED_BY(mutex_);  // The newest.
+  v1::RunReport report_ ABSL_GUARDED_BY(mutex_);            // The newest.
   v1::EvaluationReport evaluated_ ABSL_GUARDED_BY(mutex_);  // The newest.
   int64_t updates_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t env_steps_ ABSL_GUARDED_BY(mutex_) = 0;

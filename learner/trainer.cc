@@ -11,8 +11,8 @@
 
 namespace qfleet {
 
-Trainer::Trainer(const v1::Config& config,
-                 std::unique_ptr<Algorithm> algorithm, Sampler& sampler)
+Trainer::Trainer(const v1::Config& config, std::unique_ptr<Algorithm> algorithm,
+                 Sampler& sampler)
     : config_(config.replay()),
       algorithm_(std::move(algorithm)),
       sampler_(sampler) {}
@@ -29,16 +29,15 @@ absl::Status Trainer::Step() {
 }
 
 absl::Status Trainer::Update(const SampleBatch& sample) {
-  const double beta =
-      Linear(config_.beta(), config_.final_beta(), config_.beta_updates(),
-             updates());
+  const double beta = Linear(config_.beta(), config_.final_beta(),
+                             config_.beta_updates(), updates());
   UpdateResult result;
   try {
     Batch batch(config_.table().signature(), sample, beta);
     result = algorithm_->Update(batch);
   } catch (const std::exception& error) {
-    return absl::InternalError(absl::StrCat("update ", updates() + 1, ": ",
-                                            error.what()));
+    return absl::InternalError(
+        absl::StrCat("update ", updates() + 1, ": ", error.what()));
   }
   ++account_.updates;
   account_.loss += result.loss;

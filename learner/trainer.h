@@ -19,7 +19,7 @@ struct TrainerAccount {
   double loss = 0;
   double mean_q = 0;
   double gradient_norm = 0;
-  double wait_seconds = 0;    // For the replay.
+  double wait_seconds = 0;  // For the replay.
   double update_seconds = 0;
 };
 

@@ -89,9 +89,9 @@ class WeightsService::Subscriber
     std::shared_ptr<const v1::Publication> newest =
         service_.publisher_.newest();
     if (newest != nullptr && newest->network() != request_.network()) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "network = \"", request_.network(), "\": allowed is \"",
-          newest->network(), "\""));
+      return absl::FailedPreconditionError(
+          absl::StrCat("network = \"", request_.network(), "\": allowed is \"",
+                       newest->network(), "\""));
     }
     absl::MutexLock lock(&mutex_);
     greeted_ = true;
@@ -165,10 +165,10 @@ ActorsView WeightsService::Actors() const {
     if (!subscriber->is_actor) continue;
     ++view.connected;
     if (subscriber->progress.policy_version() == 0) continue;
-    view.oldest_policy_seconds = std::max(
-        view.oldest_policy_seconds,
-        subscriber->progress.policy_age_seconds() +
-            absl::ToDoubleSeconds(now - subscriber->progress_time));
+    view.oldest_policy_seconds =
+        std::max(view.oldest_policy_seconds,
+                 subscriber->progress.policy_age_seconds() +
+                     absl::ToDoubleSeconds(now - subscriber->progress_time));
   }
   return view;
 }
@@ -213,8 +213,8 @@ void WeightsService::CountProgress(Subscriber& subscriber,
   // says first, so that nothing is counted twice.
   v1::SubscribeRequest& last = subscriber.progress;
   if (last.policy_version() != 0) {
-    episodes_ += progress.episodes() - std::min(progress.episodes(),
-                                                last.episodes());
+    episodes_ +=
+        progress.episodes() - std::min(progress.episodes(), last.episodes());
     return_sum_ += progress.return_sum() - last.return_sum();
   }
   last = progress;

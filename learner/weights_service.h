@@ -23,8 +23,7 @@ class WeightsService : public v1::Weights::CallbackService {
   grpc::ServerBidiReactor<v1::SubscribeRequest, v1::Publication>* Subscribe(
       grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* ReportEvaluation(
-      grpc::CallbackServerContext* context,
-      const v1::EvaluationReport* request,
+      grpc::CallbackServerContext* context, const v1::EvaluationReport* request,
       v1::ReportEvaluationResponse* response) override;
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
                                      const v1::DescribeRunRequest* request,

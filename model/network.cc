@@ -17,10 +17,9 @@ absl::StatusOr<std::shared_ptr<const Network>> Network::Make(
   std::shared_ptr<Network> network(new Network);
   const v1::TensorSpec& observation = environment.observation;
   if (observation.dtype() != v1::FLOAT32 && observation.dtype() != v1::UINT8) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("network: the observation is ",
-                     TensorTypeName(observation),
-                     ": allowed is float32 or uint8"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "network: the observation is ", TensorTypeName(observation),
+        ": allowed is float32 or uint8"));
   }
   network->dtype_ = observation.dtype();
   network->observation_size_ =
@@ -67,8 +66,8 @@ at::Tensor Network::Forward(absl::Span<const at::Tensor> views,
   }
   x = at::linear(x, views[2 * layers - 2], views[2 * layers - 1]);
   if (!dueling_) return x;
-  at::Tensor value = x.narrow(1, 0, 1);                    // [B, 1]
-  at::Tensor advantage = x.narrow(1, 1, num_actions_);     // [B, A]
+  at::Tensor value = x.narrow(1, 0, 1);                 // [B, 1]
+  at::Tensor advantage = x.narrow(1, 1, num_actions_);  // [B, A]
   return value + advantage - advantage.mean(1, /*keepdim=*/true);
 }
 

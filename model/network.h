@@ -14,12 +14,12 @@
 #ifndef QFLEET_MODEL_NETWORK_H_
 #define QFLEET_MODEL_NETWORK_H_
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"

@@ -29,11 +29,10 @@ absl::Status AppendStream::status() const {
 }
 
 bool AppendStream::Fits(const BatchSize& size) const {
-  return pending_.empty() ||
-         (pending_size_.bytes + size.bytes <=
-              options_.max_unacknowledged_bytes &&
-          pending_size_.steps + size.steps <=
-              options_.max_unacknowledged_steps);
+  return pending_.empty() || (pending_size_.bytes + size.bytes <=
+                                  options_.max_unacknowledged_bytes &&
+                              pending_size_.steps + size.steps <=
+                                  options_.max_unacknowledged_steps);
 }
 
 bool AppendStream::HasRoom(const BatchSize& size) const {

@@ -32,8 +32,7 @@ LocalWriter::LocalWriter(LocalReplay& replay)
     : replay_(replay), builder_(replay.spec().signature()) {}
 
 absl::StatusOr<uint64_t> LocalWriter::AppendStep(
-    uint32_t stream, bool starts_episode,
-    absl::Span<const ColumnRow> columns) {
+    uint32_t stream, bool starts_episode, absl::Span<const ColumnRow> columns) {
   if (stream >= next_index_.size()) next_index_.resize(stream + 1);
   const uint64_t index = next_index_[stream];
   QFLEET_RETURN_IF_ERROR(
@@ -71,8 +70,8 @@ absl::StatusOr<std::unique_ptr<SampleBatch>> LocalSampler::Next() {
   table.Gather(*drawing, response);
   table.Release(std::move(drawing));
   auto batch = std::make_unique<SampleBatch>();
-  const double scale = static_cast<double>(response.stats().size()) /
-                       response.stats().mass();
+  const double scale =
+      static_cast<double>(response.stats().size()) / response.stats().mass();
   for (int j = 0; j < response.slot_size(); ++j) {
     batch->keys.push_back({.shard = 0,
                            .slot = response.slot(j),

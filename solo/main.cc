@@ -27,8 +27,8 @@ absl::StatusOr<Outcome> RunSolo(const ProcessFlags& flags,
                InitTorch(config.learner().threads()), address);
   QFLEET_RETURN_IF_ERROR(
       WriteReadyFile(flags.ready_file, /*grpc=*/"", address));
-  return TrainSolo(config, run_dir,
-                   [&shutdown] { return shutdown.requested(); }, metrics);
+  return TrainSolo(
+      config, run_dir, [&shutdown] { return shutdown.requested(); }, metrics);
 }
 
 int Main(int argc, char** argv) {

@@ -13,17 +13,15 @@ absl::StatusOr<std::unique_ptr<Algorithm>> MakeAlgorithm(
     const v1::Config& config) {
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Environment> environment,
                           MakeEnvironment(config.environment()));
-  QFLEET_ASSIGN_OR_RETURN(
-      std::shared_ptr<const Network> network,
-      Network::Make(config.network(), environment->spec()));
+  QFLEET_ASSIGN_OR_RETURN(std::shared_ptr<const Network> network,
+                          Network::Make(config.network(), environment->spec()));
   switch (config.algorithm().kind_case()) {
     case v1::AlgorithmConfig::kDqn:
       return std::make_unique<Dqn>(config, std::move(network));
     case v1::AlgorithmConfig::KIND_NOT_SET:
       break;
   }
-  return absl::InvalidArgumentError(
-      "algorithm is not set: allowed is dqn { }");
+  return absl::InvalidArgumentError("algorithm is not set: allowed is dqn { }");
 }
 
 }  // namespace qfleet

@@ -29,24 +29,23 @@ Dqn::Dqn(const v1::Config& config, std::shared_ptr<const Network> network)
 }
 
 UpdateResult Dqn::Update(const Batch& batch) {
-  const at::Tensor actions = batch["action"].to(at::kLong);        // [B]
-  at::Tensor target;                                               // [B]
+  const at::Tensor actions = batch["action"].to(at::kLong);  // [B]
+  at::Tensor target;                                         // [B]
   {
     c10::NoGradGuard no_gradient;
-    at::Tensor q_next = network_->Forward(target_.views(),
-                                          batch["next_observation"]);
+    at::Tensor q_next =
+        network_->Forward(target_.views(), batch["next_observation"]);
     at::Tensor q_choose =
         config_.double_q()
             ? network_->Forward(online_.views(), batch["next_observation"])
-            : q_next;                                              // [B, A]
-    target = BootstrapTarget(batch["return"], batch["discount"], q_choose,
-                             q_next);
+            : q_next;  // [B, A]
+    target =
+        BootstrapTarget(batch["return"], batch["discount"], q_choose, q_next);
   }
   at::Tensor q =
-      network_->Forward(online_.views(), batch["observation"]);    // [B, A]
-  at::Tensor td = target - ValueOf(q, actions);                    // [B]
-  at::Tensor loss =
-      WeightedHuber(td, batch.weights(), config_.huber_delta());
+      network_->Forward(online_.views(), batch["observation"]);  // [B, A]
+  at::Tensor td = target - ValueOf(q, actions);                  // [B]
+  at::Tensor loss = WeightedHuber(td, batch.weights(), config_.huber_delta());
 
   online_.ZeroGradient();
   loss.backward();
@@ -56,11 +55,10 @@ UpdateResult Dqn::Update(const Batch& batch) {
   const double scale = limit > 0 && result.gradient_norm > limit
                            ? limit / result.gradient_norm
                            : 1;
-  optimizer_.Step(
-      online_.values(), online_.gradient(), scale,
-      optimizer_config_.learning_rate() *
-          Linear(1, optimizer_config_.final_learning_rate_share(),
-                 optimizer_config_.decay_updates(), updates()));
+  optimizer_.Step(online_.values(), online_.gradient(), scale,
+                  optimizer_config_.learning_rate() *
+                      Linear(1, optimizer_config_.final_learning_rate_share(),
+                             optimizer_config_.decay_updates(), updates()));
   if (updates() % config_.target_period() == 0) target_.CopyFrom(online_);
 
   c10::NoGradGuard no_gradient;

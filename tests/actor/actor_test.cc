@@ -97,8 +97,8 @@ class ActorTest : public testing::Test {
   }
 
   std::unique_ptr<Actor> MakeActor(Writer& writer, double epsilon) {
-    auto environments = MakeVectorEnvironment(config_.environment(),
-                                              kEnvironments, /*seed=*/3);
+    auto environments =
+        MakeVectorEnvironment(config_.environment(), kEnvironments, /*seed=*/3);
     EXPECT_TRUE(environments.ok());
     return std::make_unique<Actor>(
         config_.algorithm(), *std::move(environments),

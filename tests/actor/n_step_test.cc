@@ -19,8 +19,7 @@ struct Expected {
 
 MATCHER_P(Is, expected, "") {
   return arg.first == expected.first && arg.last == expected.last &&
-         arg.return_ == expected.return_ &&
-         arg.discount == expected.discount &&
+         arg.return_ == expected.return_ && arg.discount == expected.discount &&
          arg.priority == expected.priority;
 }
 
@@ -45,12 +44,12 @@ std::vector<NStepItem> Play(NStep& n_step, uint64_t first, int length,
 // Sums over k steps from t with gamma 0.5 and rewards 2^t: k * 2^t.
 TEST(NStepTest, TerminatedEpisodeEndsInItemsOfNTo1StepsWithDiscount0) {
   NStep n_step(3, 0.5);
-  EXPECT_THAT(Play(n_step, 0, 5, End::kTerminated),
-              ElementsAre(Is(Expected{0, 3, 3, 0.125, 3}),
-                          Is(Expected{1, 4, 6, 0.125, 6}),
-                          Is(Expected{2, 5, 12, 0, 11}),
-                          Is(Expected{3, 5, 16, 0, 15}),
-                          Is(Expected{4, 5, 16, 0, 15})));
+  EXPECT_THAT(
+      Play(n_step, 0, 5, End::kTerminated),
+      ElementsAre(Is(Expected{0, 3, 3, 0.125, 3}),
+                  Is(Expected{1, 4, 6, 0.125, 6}),
+                  Is(Expected{2, 5, 12, 0, 11}), Is(Expected{3, 5, 16, 0, 15}),
+                  Is(Expected{4, 5, 16, 0, 15})));
 }
 
 TEST(NStepTest, TruncatedEpisodeBootstrapsFromItsFinalObservation) {
@@ -83,10 +82,10 @@ TEST(NStepTest, EpisodeOfLength1) {
 
 TEST(NStepTest, EpisodeOfExactlyN) {
   NStep n_step(3, 0.5);
-  EXPECT_THAT(Play(n_step, 0, 3, End::kTerminated),
-              ElementsAre(Is(Expected{0, 3, 3, 0, 2}),
-                          Is(Expected{1, 3, 4, 0, 3}),
-                          Is(Expected{2, 3, 4, 0, 3})));
+  EXPECT_THAT(
+      Play(n_step, 0, 3, End::kTerminated),
+      ElementsAre(Is(Expected{0, 3, 3, 0, 2}), Is(Expected{1, 3, 4, 0, 3}),
+                  Is(Expected{2, 3, 4, 0, 3})));
 }
 
 TEST(NStepTest, NothingCrossesAReset) {
@@ -101,10 +100,10 @@ TEST(NStepTest, NothingCrossesAReset) {
 
 TEST(NStepTest, OneStep) {
   NStep n_step(1, 0.5);
-  EXPECT_THAT(Play(n_step, 0, 3, End::kTerminated),
-              ElementsAre(Is(Expected{0, 1, 1, 0.5, 4}),
-                          Is(Expected{1, 2, 2, 0.5, 5}),
-                          Is(Expected{2, 3, 4, 0, 3})));
+  EXPECT_THAT(
+      Play(n_step, 0, 3, End::kTerminated),
+      ElementsAre(Is(Expected{0, 1, 1, 0.5, 4}), Is(Expected{1, 2, 2, 0.5, 5}),
+                  Is(Expected{2, 3, 4, 0, 3})));
 }
 
 // Every transition is the first of exactly one item, whatever the lengths.

@@ -147,8 +147,8 @@ TEST_F(ClusterTest, AKilledTrainTakesItsProcessesAlong) {
   ASSERT_TRUE(train.WaitFor(10));
   // They get SIGTERM from the kernel and end by themselves.
   Process clock({"/bin/sleep", "60"}, Log("clock"));
-  EXPECT_TRUE(clock.WaitUntil(
-      [this] { return FindProcesses(run_dir_).empty(); }, 60));
+  EXPECT_TRUE(
+      clock.WaitUntil([this] { return FindProcesses(run_dir_).empty(); }, 60));
   EXPECT_FALSE(ListCheckpoints(run_dir_ + "/checkpoints").empty());
 }
 
@@ -191,19 +191,17 @@ TEST_F(ClusterTest, AKilledActorAndAKilledShardAreRestartedAndTrainingGoesOn) {
 TEST_F(ClusterTest, EveryProcessServesMetricsThatPromtoolAccepts) {
   Process train(Train({"--set=stop.mean_return=1000"}), Log("train"));
   ASSERT_TRUE(train.WaitUntil(
-      [this] { return Updates() > 50 && MetricsAddresses().size() == 6; },
-      120))
+      [this] { return Updates() > 50 && MetricsAddresses().size() == 6; }, 120))
       << train.Output();
   std::map<std::string, std::string> metrics;
   for (const auto& [name, address] : MetricsAddresses()) {
     std::string output;
     // promtool reads the exposition from stdin.
-    const std::string command =
-        "curl -sf http://" + address + "/metrics | tee " + Log(name) +
-        " | promtool check metrics";
-    EXPECT_EQ(RunToEnd({"/bin/sh", "-c", command}, Log("promtool"), 30,
-                       &output),
-              0)
+    const std::string command = "curl -sf http://" + address +
+                                "/metrics | tee " + Log(name) +
+                                " | promtool check metrics";
+    EXPECT_EQ(
+        RunToEnd({"/bin/sh", "-c", command}, Log("promtool"), 30, &output), 0)
         << name << ": " << output;
     std::ifstream file(Log(name));
     std::ostringstream text;
@@ -241,21 +239,26 @@ TEST_F(ClusterTest, WhatIsWrongIsSaidInOneLineWithItsExitCode) {
   const std::vector<Refusal> refusals = {
       {Train({"--set=replay.shard=3"}), 2, {"replay.shard", "shards"}},
       {Train({"--set=replay.alpha=9"}), 2, {"replay.alpha", "9", "0 to 4"}},
-      {Train({"--set=environment.id=CartPole-v9"}), 2,
+      {Train({"--set=environment.id=CartPole-v9"}),
+       2,
        {"environment.id", "CartPole-v9", "CartPole-v1"}},
-      {{bin + "qfleet", "train", kConfig, "--run_dir=/proc/nowhere"}, 1,
+      {{bin + "qfleet", "train", kConfig, "--run_dir=/proc/nowhere"},
+       1,
        {"/proc/nowhere"}},
-      {{bin + "qfleet", "train", directory_ + "/none.txtpb"}, 1,
+      {{bin + "qfleet", "train", directory_ + "/none.txtpb"},
+       1,
        {"none.txtpb"}},
       {{bin + "qfleet", "frobnicate"}, 2, {"frobnicate"}},
       {{bin + "qfleet", "eval", directory_}, 1, {"checkpoint"}},
       {{bin + "qfleet-replay", config, "--listen=nowhere"}, 1, {"nowhere"}},
-      {{bin + "qfleet-learner", config, "--run_dir=" + run_dir_}, 2,
+      {{bin + "qfleet-learner", config, "--run_dir=" + run_dir_},
+       2,
        {"cluster.replay"}},
       {{bin + "qfleet-actor", config}, 2, {"cluster.learner"}},
       {{bin + "qfleet-actor", config, "--actor=7",
         "--set=cluster.learner=unix:/none", "--set=cluster.replay=unix:/none"},
-       2, {"--actor = 7", "0 to 1"}},
+       2,
+       {"--actor = 7", "0 to 1"}},
   };
   for (const Refusal& refusal : refusals) {
     std::string output;
@@ -275,22 +278,22 @@ TEST_F(ClusterTest, APortInUseIsNamed) {
   Process first({std::string(kBin) + "qfleet-replay", config,
                  "--listen=127.0.0.1:0", "--ready_file=" + ready},
                 Log("first"));
-  ASSERT_TRUE(first.WaitUntil(
-      [&] { return std::filesystem::exists(ready); }, 30))
+  ASSERT_TRUE(
+      first.WaitUntil([&] { return std::filesystem::exists(ready); }, 30))
       << first.Output();
   std::string grpc, metrics, word;
   std::ifstream file(ready);
   file >> word >> grpc >> word >> metrics;
   const std::string bin = std::string(kBin) + "qfleet-replay";
   std::string output;
-  EXPECT_EQ(RunToEnd({bin, config, "--listen=" + grpc}, Log("second"), 30,
-                     &output),
-            1);
+  EXPECT_EQ(
+      RunToEnd({bin, config, "--listen=" + grpc}, Log("second"), 30, &output),
+      1);
   EXPECT_THAT(output, HasSubstr(grpc));
-  EXPECT_EQ(RunToEnd({bin, config, "--listen=127.0.0.1:0",
-                      "--metrics=" + metrics},
-                     Log("second"), 30, &output),
-            1);
+  EXPECT_EQ(
+      RunToEnd({bin, config, "--listen=127.0.0.1:0", "--metrics=" + metrics},
+               Log("second"), 30, &output),
+      1);
   EXPECT_THAT(output, HasSubstr(metrics));
   first.Signal(SIGTERM);
   ASSERT_TRUE(first.WaitFor(30));

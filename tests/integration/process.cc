@@ -36,8 +36,7 @@ Process::Process(const std::vector<std::string>& command,
   arguments.push_back(nullptr);
   pid_ = fork();
   if (pid_ == 0) {
-    const int out =
-        open(log_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    const int out = open(log_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
     const int in = open("/dev/null", O_RDONLY);
     dup2(in, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
@@ -67,15 +66,14 @@ bool Process::WaitFor(double seconds) {
   int status = 0;
   waitpid(pid_, &status, 0);
   ended_ = true;
-  exit_code_ =
-      WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return true;
 }
 
 bool Process::WaitUntil(const std::function<bool()>& condition,
                         double seconds) {
-  const auto deadline = std::chrono::steady_clock::now() +
-                        std::chrono::duration<double>(seconds);
+  const auto deadline =
+      std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
   while (!condition()) {
     if (std::chrono::steady_clock::now() > deadline) return false;
     if (WaitFor(0.02)) return condition();

@@ -107,9 +107,9 @@ TEST_F(WeightsTest, AnotherNetworkIsRefusedInWords) {
   WeightSubscriber subscriber(address(), MakeNetwork(9), "actor");
   auto result = subscriber.WaitNewer(0, kPatience);
   EXPECT_EQ(result.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(result.status().message()),
-              testing::AllOf(testing::HasSubstr("mlp 9"),
-                             testing::HasSubstr("mlp 8")));
+  EXPECT_THAT(
+      std::string(result.status().message()),
+      testing::AllOf(testing::HasSubstr("mlp 9"), testing::HasSubstr("mlp 8")));
 }
 
 TEST_F(WeightsTest, ASubscriberFollowsARestartedLearner) {

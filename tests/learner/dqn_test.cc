@@ -171,9 +171,8 @@ TEST_F(DqnTest, AStateThatDoesNotFitIsRefusedAndChangesNothing) {
 TEST(LossesTest, DoubleQTakesTheActionOfOneAndTheValueOfTheOther) {
   const at::Tensor choose = at::tensor({1.f, 5.f, 2.f, 0.f}).view({2, 2});
   const at::Tensor next = at::tensor({10.f, 20.f, 30.f, 40.f}).view({2, 2});
-  const at::Tensor target =
-      BootstrapTarget(at::tensor({1.f, 2.f}), at::tensor({0.5f, 0.f}), choose,
-                      next);
+  const at::Tensor target = BootstrapTarget(
+      at::tensor({1.f, 2.f}), at::tensor({0.5f, 0.f}), choose, next);
   EXPECT_TRUE(at::equal(target, at::tensor({11.f, 2.f})));
   EXPECT_TRUE(at::equal(BootstrapTarget(at::tensor({0.f, 0.f}),
                                         at::tensor({1.f, 1.f}), next, next),
@@ -182,16 +181,16 @@ TEST(LossesTest, DoubleQTakesTheActionOfOneAndTheValueOfTheOther) {
 
 TEST(LossesTest, HuberIsQuadraticThenLinear) {
   const at::Tensor x = at::tensor({-4.f, -1.f, 0.f, 0.5f, 2.f, 3.f});
-  EXPECT_TRUE(at::allclose(
-      Huber(x, 2), at::tensor({6.f, 0.5f, 0.f, 0.125f, 2.f, 4.f})));
+  EXPECT_TRUE(at::allclose(Huber(x, 2),
+                           at::tensor({6.f, 0.5f, 0.f, 0.125f, 2.f, 4.f})));
 }
 
 TEST(LossesTest, TheGradientIsClippedBeforeItIsWeighted) {
   at::Tensor td = at::tensor({5.f, -0.5f, -9.f, 0.25f}).requires_grad_(true);
   const at::Tensor weights = at::tensor({1.f, 0.5f, 0.25f, 0.f});
   WeightedHuber(td, weights, 1).backward();
-  EXPECT_TRUE(at::allclose(
-      td.grad(), at::tensor({1.f, -0.25f, -0.25f, 0.f}) / 4));
+  EXPECT_TRUE(
+      at::allclose(td.grad(), at::tensor({1.f, -0.25f, -0.25f, 0.f}) / 4));
 }
 
 // With m actions of true value 0 and estimates off by uniform +- e noise,

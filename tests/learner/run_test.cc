@@ -60,8 +60,11 @@ class RunTest : public testing::Test {
 };
 
 ReplayView View(uint64_t steps, uint64_t episodes) {
-  return {.size = steps, .inserted = steps, .sampled = 4 * steps,
-          .steps = steps, .episodes = episodes};
+  return {.size = steps,
+          .inserted = steps,
+          .sampled = 4 * steps,
+          .steps = steps,
+          .episodes = episodes};
 }
 
 TEST_F(RunTest, IsReachedByTheFirstEvaluationAtTheTarget) {
@@ -99,7 +102,7 @@ TEST_F(RunTest, ABoundWithoutATargetIsTheJobDone) {
 TEST_F(RunTest, EnvStepsDoNotGoBackWhenAShardForgets) {
   std::unique_ptr<qfleet::Run> run = OpenRun();
   run->Tick(1, View(110, 10));
-  run->Tick(2, View(33, 3));   // A shard lost its memory.
+  run->Tick(2, View(33, 3));  // A shard lost its memory.
   run->Tick(3, View(55, 5));
   ASSERT_TRUE(run->Report({}, View(55, 5), {}, 1, "training").ok());
   EXPECT_EQ(run->Newest().env_steps(), 120u);
@@ -108,10 +111,12 @@ TEST_F(RunTest, EnvStepsDoNotGoBackWhenAShardForgets) {
 TEST_F(RunTest, ReportsAreLinesOfJsonWithPlainNumbers) {
   std::unique_ptr<qfleet::Run> run = OpenRun();
   run->Tick(20, View(110, 10));
-  TrainerAccount account{.updates = 20, .loss = 10, .mean_q = 40,
-                         .gradient_norm = 60};
+  TrainerAccount account{
+      .updates = 20, .loss = 10, .mean_q = 40, .gradient_norm = 60};
   ASSERT_TRUE(run->Report(account, View(110, 10),
-                          {.connected = 2, .episodes = 4, .return_sum = 80,
+                          {.connected = 2,
+                           .episodes = 4,
+                           .return_sum = 80,
                            .oldest_policy_seconds = 0.5},
                           7, "training")
                   .ok());

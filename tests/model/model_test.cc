@@ -46,8 +46,8 @@ TEST(NetworkTest, MatchesTheIndependentImplementation) {
   for (size_t row = 0; row < golden["probe"].size(); ++row) {
     const std::vector<float> input = golden["probe"][row];
     const std::vector<float> expected = golden["probe_q"][row];
-    at::Tensor q = network->Forward(
-        parameters.views(), at::tensor(input).view({1, 4}));
+    at::Tensor q =
+        network->Forward(parameters.views(), at::tensor(input).view({1, 4}));
     for (int a = 0; a < 3; ++a) {
       EXPECT_NEAR(q[0][a].item<float>(), expected[a], 1e-5);
     }
@@ -55,8 +55,7 @@ TEST(NetworkTest, MatchesTheIndependentImplementation) {
 }
 
 TEST(NetworkTest, DuelingAdvantagesHaveMeanZero) {
-  auto network =
-      *Network::Make(Config({16}, true), Spec(v1::FLOAT32, {4}, 3));
+  auto network = *Network::Make(Config({16}, true), Spec(v1::FLOAT32, {4}, 3));
   FlatParameters parameters(*network);
   Random random(1);
   parameters.Initialize(*network, random);
@@ -75,8 +74,7 @@ TEST(NetworkTest, DuelingAdvantagesHaveMeanZero) {
 
 TEST(NetworkTest, BytesAreScaledToOne) {
   auto bytes = *Network::Make(Config({}, false), Spec(v1::UINT8, {2, 2}, 2));
-  auto floats =
-      *Network::Make(Config({}, false), Spec(v1::FLOAT32, {4}, 2));
+  auto floats = *Network::Make(Config({}, false), Spec(v1::FLOAT32, {4}, 2));
   FlatParameters parameters(*bytes);
   Random random(2);
   parameters.Initialize(*bytes, random);
@@ -104,8 +102,7 @@ TEST(NetworkTest, ObservationsOfIntegersAreRefused) {
 }
 
 TEST(FlatParametersTest, TheBackwardPassFillsTheFlatGradient) {
-  auto network =
-      *Network::Make(Config({6}, true), Spec(v1::FLOAT32, {3}, 2));
+  auto network = *Network::Make(Config({6}, true), Spec(v1::FLOAT32, {3}, 2));
   FlatParameters parameters(*network, /*trainable=*/true);
   Random random(3);
   parameters.Initialize(*network, random);
@@ -132,8 +129,7 @@ TEST(FlatParametersTest, TheBackwardPassFillsTheFlatGradient) {
 }
 
 TEST(FlatParametersTest, InitialValuesAreBoundedByTheFanIn) {
-  auto network =
-      *Network::Make(Config({256}, true), Spec(v1::FLOAT32, {4}, 2));
+  auto network = *Network::Make(Config({256}, true), Spec(v1::FLOAT32, {4}, 2));
   FlatParameters parameters(*network);
   Random random(4);
   parameters.Initialize(*network, random);

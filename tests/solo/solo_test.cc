@@ -48,8 +48,8 @@ class SoloTest : public testing::Test {
     Metrics metrics;
     absl::StatusOr<v1::Config> config = SmallConfig(seed);
     EXPECT_TRUE(config.ok()) << config.status();
-    absl::StatusOr<Outcome> outcome =
-        TrainSolo(*config, run_dir, [] { return false; }, metrics);
+    absl::StatusOr<Outcome> outcome = TrainSolo(
+        *config, run_dir, [] { return false; }, metrics);
     EXPECT_TRUE(outcome.ok()) << outcome.status();
     EXPECT_EQ(*outcome, Outcome::kBounded);
     auto checkpoint = ReadNewestCheckpoint(run_dir + "/checkpoints");
