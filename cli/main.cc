@@ -1,5 +1,8 @@
 // qfleet: the command a person types.
 
+#include <iostream>
+#include <string>
+
 #include "CLI/CLI.hpp"
 #include "cli/commands.h"
 #include "common/process.h"
@@ -12,6 +15,20 @@ int main(int argc, char** argv) {
   qfleet::AddEvalCommand(app, exit_code);
   qfleet::AddStatusCommand(app, exit_code);
   qfleet::AddConfigCommand(app, exit_code);
+  // CLI11 would only say that a subcommand is required.
+  if (argc > 1 && argv[1][0] != '-') {
+    std::string names;
+    bool known = false;
+    for (const CLI::App* command : app.get_subcommands({})) {
+      names += " " + command->get_name();
+      known = known || command->get_name() == argv[1];
+    }
+    if (!known) {
+      std::cerr << "qfleet: " << argv[1] << ": allowed is" << names
+                << std::endl;
+      return qfleet::kExitUsage;
+    }
+  }
   const int usage = qfleet::ParseFlags(app, argc, argv);
   return usage >= 0 ? usage : exit_code;
 }

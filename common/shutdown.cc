@@ -28,7 +28,9 @@ ShutdownSignal::ShutdownSignal() {
       if (sigwait(&set, &number) != 0) continue;
       if (ending_.load()) return;
       if (number == SIGUSR2) continue;
-      if (requested()) _exit(130);
+      // A SIGTERM may come twice by itself: the kernel sends the parent-death
+      // signal once for each of the parent's threads that dies.
+      if (requested() && number == SIGINT) _exit(130);
       Request();
     }
   });

@@ -5,7 +5,7 @@
 //     ...
 //     shutdown.Wait();
 //
-// A second signal while shutting down ends the process at once (exit 130).
+// A SIGINT while shutting down ends the process at once (exit 130).
 
 #ifndef QFLEET_COMMON_SHUTDOWN_H_
 #define QFLEET_COMMON_SHUTDOWN_H_
