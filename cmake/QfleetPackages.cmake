@@ -1,6 +1,12 @@
 # Everything from outside. Why each: docs/design.md, "Dependencies".
 
 find_package(Threads REQUIRED)
+# A LibTorch archive on CMAKE_PREFIX_PATH carries a Protobuf of its own, headers
+# and compiler; gRPC was built with the system's.
+set(QFLEET_NOT_THERE NO_CMAKE_PATH NO_CMAKE_ENVIRONMENT_PATH)
+find_program(Protobuf_PROTOC_EXECUTABLE protoc REQUIRED ${QFLEET_NOT_THERE})
+find_path(Protobuf_INCLUDE_DIR google/protobuf/service.h REQUIRED
+          ${QFLEET_NOT_THERE})
 find_package(Protobuf REQUIRED)  # Module mode, and before gRPC.
 find_package(gRPC CONFIG REQUIRED)
 find_package(absl CONFIG REQUIRED)
@@ -24,16 +30,12 @@ if(QFLEET_TORCH)
   find_package(Torch REQUIRED)
   message(STATUS "LibTorch ${Torch_VERSION} (${TORCH_INSTALL_PREFIX})")
 
-  # A LibTorch archive carries headers of its own Protobuf and fmt, which would
-  # hide those that the rest of the program links. A folder that names the
-  # system's, searched first, settles it.
-  find_path(QFLEET_PROTOBUF_DIR google/protobuf/message.h REQUIRED
-            PATHS /usr/include NO_CMAKE_PATH NO_CMAKE_ENVIRONMENT_PATH)
-  find_path(QFLEET_FMT_DIR fmt/core.h REQUIRED
-            PATHS /usr/include NO_CMAKE_PATH NO_CMAKE_ENVIRONMENT_PATH)
+  # Its headers of Protobuf and fmt would hide those that the rest of the
+  # program links. A folder that names the system's, searched first, settles it.
+  find_path(QFLEET_FMT_DIR fmt/core.h REQUIRED ${QFLEET_NOT_THERE})
   set(QFLEET_FIRST_HEADERS ${CMAKE_BINARY_DIR}/first_headers)
   file(MAKE_DIRECTORY ${QFLEET_FIRST_HEADERS})
-  file(CREATE_LINK ${QFLEET_PROTOBUF_DIR}/google
+  file(CREATE_LINK ${Protobuf_INCLUDE_DIR}/google
        ${QFLEET_FIRST_HEADERS}/google SYMBOLIC)
   file(CREATE_LINK ${QFLEET_FMT_DIR}/fmt
        ${QFLEET_FIRST_HEADERS}/fmt SYMBOLIC)

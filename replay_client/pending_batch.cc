@@ -30,22 +30,40 @@ std::vector<std::string*> ColumnsOf(v1::SampleResponse& response) {
   return columns;
 }
 
-void MergeColumns(std::vector<PendingBatch::Part*>& parts,
+// Where a part's rows of one column are.
+struct Slice {
+  std::string* column;
+  size_t begin;
+  size_t size;
+};
+
+Slice SliceOf(const PendingBatch::Part& part, std::string* column) {
+  const size_t row_bytes = column->size() / part.response->slot_size();
+  return {column, part.first_row * row_bytes, part.count * row_bytes};
+}
+
+void MergeColumns(const std::vector<PendingBatch::Part*>& parts,
                   std::vector<std::string>& columns) {
   std::vector<std::vector<std::string*>> sources;
   for (PendingBatch::Part* part : parts) {
-    sources.push_back(ColumnsOf(part->response));
+    sources.push_back(ColumnsOf(*part->response));
   }
   columns.resize(sources.front().size());
   for (size_t c = 0; c < columns.size(); ++c) {
-    if (sources.size() == 1) {
-      columns[c] = std::move(*sources.front()[c]);
+    std::vector<Slice> slices;
+    size_t bytes = 0;
+    for (size_t p = 0; p < parts.size(); ++p) {
+      slices.push_back(SliceOf(*parts[p], sources[p][c]));
+      bytes += slices.back().size;
+    }
+    if (slices.size() == 1 && bytes == slices[0].column->size()) {
+      columns[c] = std::move(*slices[0].column);  // All of it is ours.
       continue;
     }
-    size_t bytes = 0;
-    for (const auto& source : sources) bytes += source[c]->size();
     columns[c].reserve(bytes);
-    for (const auto& source : sources) columns[c].append(*source[c]);
+    for (const Slice& slice : slices) {
+      columns[c].append(*slice.column, slice.begin, slice.size);
+    }
   }
 }
 
@@ -94,10 +112,11 @@ std::unique_ptr<SampleBatch> MergeParts(PendingBatch& batch, uint64_t size) {
   merged->keys.reserve(rows);
   merged->scaled_probability.reserve(rows);
   for (const PendingBatch::Part* part : parts) {
-    const v1::SampleResponse& response = part->response;
+    const v1::SampleResponse& response = *part->response;
     const double scale =
         static_cast<double>(size) * part->share / response.stats().mass();
-    for (int j = 0; j < response.slot_size(); ++j) {
+    for (uint32_t i = 0; i < part->count; ++i) {
+      const int j = static_cast<int>(part->first_row + i);
       merged->keys.push_back({static_cast<uint32_t>(part->shard),
                               response.slot(j), response.generation(j)});
       merged->scaled_probability.push_back(scale * response.mass(j));

@@ -19,7 +19,10 @@ struct PendingBatch {
     int shard;
     uint32_t count;  // 0 once the shard was lost.
     double share;    // Of the shard in the masses that allotted this part.
-    v1::SampleResponse response;
+    // The rows [first_row, first_row + count) of a response that may hold
+    // parts of other batches too.
+    std::shared_ptr<v1::SampleResponse> response;
+    uint32_t first_row;
   };
 
   uint32_t unallotted;   // Rows that no part stands for yet.

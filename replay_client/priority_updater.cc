@@ -38,7 +38,11 @@ void PriorityUpdater::Add(const v1::UpdatePrioritiesRequest& request) {
     waiting_.mutable_priority()->ExtractSubrange(0, excess, nullptr);
     dropped_.Increment(excess);
   }
-  if (!in_flight_ && !stopped_) StartCall();
+}
+
+void PriorityUpdater::Flush() {
+  absl::MutexLock lock(&mutex_);
+  if (waiting_.slot_size() > 0 && !in_flight_ && !stopped_) StartCall();
 }
 
 void PriorityUpdater::StartCall() {

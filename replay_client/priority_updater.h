@@ -34,8 +34,13 @@ class PriorityUpdater {
   // Cancels the call in flight.
   ~PriorityUpdater();
 
-  // slot, generation and priority of `request` are used; equally long.
+  // slot, generation and priority of `request` are used; equally long. They go
+  // out with the next Flush.
   void Add(const v1::UpdatePrioritiesRequest& request);
+
+  // Sends what has come together. While a call is in flight it goes out when
+  // that has ended.
+  void Flush();
 
   Counts counts() const;
 

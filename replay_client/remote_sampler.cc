@@ -218,6 +218,7 @@ void RemoteSamplerImpl::Run() {
     mutex_.AwaitWithTimeout(absl::Condition(&due), planner_.period());
     if (stopped_) return;
     work_ = false;
+    for (auto& link : links_) link->updater->Flush();
     planner_.Plan(ready_.size(), absl::Now());
     metrics_.mass_age.Set(absl::ToDoubleSeconds(planner_.mass_age()));
     MergeComplete();
@@ -261,7 +262,7 @@ absl::StatusOr<std::unique_ptr<SampleBatch>> RemoteSamplerImpl::Next() {
   if (ready_.empty()) return absl::DeadlineExceededError(Explain());
   std::unique_ptr<SampleBatch> batch = std::move(ready_.front());
   ready_.pop_front();
-  work_ = true;  // Room for another.
+  work_ = ready_.size() <= options_.prefetch / 2;  // Room for more.
   metrics_.batches.Increment();
   return batch;
 }

@@ -12,6 +12,9 @@ namespace {
 // totals of the others: while it waits, only its own inserts can free it.
 constexpr uint32_t kDrawTimeoutMs = 20;
 
+// Of one request, as in replay.proto.
+constexpr uint32_t kMaxDraw = 65536;
+
 // A shard with nothing to answer is asked for its stats so often while some
 // batch waits (for masses, or for inserts that went to another shard) ...
 constexpr absl::Duration kBusyPeriod = absl::Milliseconds(5);
@@ -34,26 +37,33 @@ void SamplePlanner::Connect(int shard, const v1::TableStats& stats,
 void SamplePlanner::Disconnect(int shard) {
   stats_.Disconnect(shard);
   Shard& lost = shards_[shard];
-  for (const Request& request : lost.in_flight) Unallot(request);
-  for (const Request& request : lost.to_send) Unallot(request);
+  for (const Request& request : lost.in_flight) {
+    for (const Ask& ask : request) Unallot(ask);
+  }
+  for (const Ask& ask : lost.to_send) Unallot(ask);
   lost.in_flight.clear();
   lost.to_send.clear();
 }
 
-void SamplePlanner::Unallot(const Request& request) {
-  if (request.batch == nullptr) return;
-  PendingBatch::Part& part = request.batch->parts[request.part];
-  request.batch->unallotted += part.count;
+void SamplePlanner::Unallot(const Ask& ask) {
+  if (ask.batch == nullptr) return;
+  PendingBatch::Part& part = ask.batch->parts[ask.part];
+  ask.batch->unallotted += part.count;
   part.count = 0;
 }
 
 void SamplePlanner::NextRequest(int shard, v1::SampleDraw& draw) {
   Shard& asked = shards_[shard];
-  const Request& request =
-      asked.in_flight.emplace_back(std::move(asked.to_send.front()));
-  asked.to_send.pop_front();
-  draw.set_count(
-      request.batch == nullptr ? 0 : request.batch->parts[request.part].count);
+  Request& request = asked.in_flight.emplace_back();
+  uint32_t count = 0;
+  while (
+      !asked.to_send.empty() &&
+      (request.empty() || count + asked.to_send.front().count() <= kMaxDraw)) {
+    count += asked.to_send.front().count();
+    request.push_back(std::move(asked.to_send.front()));
+    asked.to_send.pop_front();
+  }
+  draw.set_count(count);
   draw.set_timeout_ms(kDrawTimeoutMs);
   stats_.FillOthers(shard, draw);
 }
@@ -67,36 +77,58 @@ absl::Status SamplePlanner::Answer(int shard, v1::SampleResponse& response,
   const Request request = std::move(asked.in_flight.front());
   asked.in_flight.pop_front();
   stats_.Update(shard, response.stats(), now);
-  if (request.batch == nullptr) return absl::OkStatus();
-  PendingBatch& batch = *request.batch;
-  PendingBatch::Part& part = batch.parts[request.part];
+  uint32_t count = 0;
+  for (const Ask& ask : request) count += ask.count();
+  if (count == 0) return absl::OkStatus();
   if (response.limited()) {
-    batch.limited = true;
-    // The same shard again, or shards that are held back would be drawn from
-    // less; but not if it has nothing to draw.
-    if (response.stats().mass() > 0) {
-      asked.to_send.push_back(request);
-    } else {
-      Unallot(request);
-    }
+    AskAgain(asked, request, /*has_items=*/response.stats().mass() > 0);
     return absl::OkStatus();
   }
-  QFLEET_RETURN_IF_ERROR(
-      CheckResponse(options_.signature, part.count, response));
-  part.response = std::move(response);
-  batch.missing -= part.count;
-  if (batch.missing == 0) {
-    complete_.push_back(request.batch);
-    pending_.erase(std::find(pending_.begin(), pending_.end(), request.batch));
-  }
+  QFLEET_RETURN_IF_ERROR(CheckResponse(options_.signature, count, response));
+  Deal(request, response);
   return absl::OkStatus();
 }
 
+// The same shard again, or shards that are held back would be drawn from less;
+// but not if it has nothing to draw.
+void SamplePlanner::AskAgain(Shard& asked, const Request& request,
+                             bool has_items) {
+  for (const Ask& ask : request) {
+    if (ask.count() == 0) continue;
+    ask.batch->limited = true;
+    if (has_items) {
+      asked.to_send.push_back(ask);
+    } else {
+      Unallot(ask);
+    }
+  }
+}
+
+void SamplePlanner::Deal(const Request& request, v1::SampleResponse& response) {
+  auto shared = std::make_shared<v1::SampleResponse>(std::move(response));
+  uint32_t row = 0;
+  for (const Ask& ask : request) {
+    if (ask.count() == 0) continue;
+    PendingBatch& batch = *ask.batch;
+    PendingBatch::Part& part = batch.parts[ask.part];
+    part.response = shared;
+    part.first_row = row;
+    row += part.count;
+    batch.missing -= part.count;
+    if (batch.missing > 0) continue;
+    complete_.push_back(ask.batch);
+    pending_.erase(std::find(pending_.begin(), pending_.end(), ask.batch));
+  }
+}
+
 void SamplePlanner::Plan(size_t ready, absl::Time now) {
-  while (pending_.size() + complete_.size() + ready < options_.prefetch) {
-    auto batch = std::make_shared<PendingBatch>();
-    batch->unallotted = batch->missing = options_.batch_size;
-    pending_.push_back(std::move(batch));
+  const size_t have = pending_.size() + complete_.size() + ready;
+  if (have + std::max(1u, options_.prefetch / 2) <= options_.prefetch) {
+    for (size_t i = have; i < options_.prefetch; ++i) {
+      auto batch = std::make_shared<PendingBatch>();
+      batch->unallotted = batch->missing = options_.batch_size;
+      pending_.push_back(std::move(batch));
+    }
   }
   for (const auto& batch : pending_) {
     if (batch->unallotted > 0) AllotRows(batch, now);
@@ -120,7 +152,7 @@ void SamplePlanner::AllotRows(const std::shared_ptr<PendingBatch>& batch,
     if (counts[s] > 0) {
       shards_[s].to_send.push_back({batch, batch->parts.size()});
       batch->parts.push_back(
-          {static_cast<int>(s), counts[s], masses[s] / sum, {}});
+          {static_cast<int>(s), counts[s], masses[s] / sum, nullptr, 0});
     } else if (shards_[s].idle()) {
       shards_[s].to_send.push_back({});  // Keeps its mass fresh.
     }

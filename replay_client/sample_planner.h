@@ -45,7 +45,8 @@ class SamplePlanner {
 
   // ---- Batches -------------------------------------------------------------
 
-  // Starts batches so that with the `ready` ones there are `prefetch`, allots
+  // Starts batches so that with the `ready` ones there are `prefetch`, once
+  // half of these are used up (so that one request asks for several), allots
   // what is not allotted, and asks idle shards for their stats.
   void Plan(size_t ready, absl::Time now);
   // The next one that has all its rows, or nullptr.
@@ -62,20 +63,28 @@ class SamplePlanner {
   bool waits_for(int shard) const { return !shards_[shard].in_flight.empty(); }
 
  private:
-  // A request: part `part` of `batch`, or just the stats if that is null.
-  struct Request {
+  // Part `part` of `batch`, or just the stats if that is null.
+  struct Ask {
     std::shared_ptr<PendingBatch> batch;
     size_t part = 0;
+    uint32_t count() const {
+      return batch == nullptr ? 0 : batch->parts[part].count;
+    }
   };
+  // What goes out as one draw. Its rows are independent, so that they can be
+  // dealt to its parts in order.
+  using Request = std::vector<Ask>;
   struct Shard {
-    std::deque<Request> to_send;
+    std::deque<Ask> to_send;
     std::deque<Request> in_flight;
     bool idle() const { return to_send.empty() && in_flight.empty(); }
   };
 
   void AllotRows(const std::shared_ptr<PendingBatch>& batch, absl::Time now);
   void Refresh(absl::Time now);
-  static void Unallot(const Request& request);
+  static void Unallot(const Ask& ask);
+  void AskAgain(Shard& asked, const Request& request, bool has_items);
+  void Deal(const Request& request, v1::SampleResponse& response);
 
   const SamplerOptions options_;
   ClusterStats stats_;

@@ -1,7 +1,10 @@
 #include "replay_client/sample_planner.h"
 
 #include <cmath>
+#include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -165,16 +168,54 @@ TEST_F(SamplePlannerTest, IdleShardsAreAskedForStatsOneAtATime) {
   EXPECT_EQ(Next(planner, 0).count(), 8u);
 }
 
-TEST_F(SamplePlannerTest, KeepsPrefetchBatchesWithTheReadyOnes) {
-  SamplePlanner planner(Options(1, 8, 3));
+TEST_F(SamplePlannerTest, RefillsToPrefetchOnceHalfIsUsedUpInOneRequest) {
+  SamplePlanner planner(Options(1, 8, 4));
   planner.Connect(0, Stats(1, 1), now_);
+  planner.Plan(3, now_);  // Three of four are ready: none is asked for yet.
+  EXPECT_FALSE(planner.HasRequest(0));
   planner.Plan(2, now_);
-  Next(planner, 0);
+  EXPECT_EQ(Next(planner, 0).count(), 16u);
   EXPECT_FALSE(planner.HasRequest(0));
+  planner.Plan(0, now_);  // Two are on their way.
+  EXPECT_EQ(Next(planner, 0).count(), 16u);
   planner.Plan(0, now_);
-  Next(planner, 0);
-  Next(planner, 0);
   EXPECT_FALSE(planner.HasRequest(0));
+}
+
+// One answer for several batches: each row is in one of them.
+TEST_F(SamplePlannerTest, RowsOfOneAnswerAreDealtToTheirBatches) {
+  SamplePlanner planner(Options(2, 8, 4));
+  planner.Connect(0, Stats(1, 1), now_);
+  planner.Connect(1, Stats(3, 3), now_);
+  planner.Plan(0, now_);
+  uint32_t rows = 0;
+  for (int shard = 0; shard < 2; ++shard) {
+    const uint32_t count = Next(planner, shard).count();
+    rows += count;
+    v1::SampleResponse response = Rows(count, 1, Stats(1, 1));
+    for (uint32_t j = 0; j < count; ++j) {
+      (*response.mutable_item_columns(0)->mutable_data())[j] =
+          static_cast<char>(j);
+    }
+    ASSERT_TRUE(planner.Answer(shard, response, now_).ok());
+  }
+  EXPECT_EQ(rows, 4u * 8);
+  std::set<std::pair<uint32_t, uint32_t>> seen;
+  int batches = 0;
+  while (std::shared_ptr<PendingBatch> batch = planner.TakeComplete()) {
+    std::unique_ptr<SampleBatch> merged = MergeParts(*batch, 4);
+    ASSERT_EQ(merged->rows(), 8);
+    ASSERT_EQ(merged->columns[0].size(), 8u);
+    for (int j = 0; j < 8; ++j) {
+      // The column's row goes with its key.
+      EXPECT_EQ(static_cast<uint32_t>(merged->columns[0][j]),
+                merged->keys[j].slot);
+      seen.insert({merged->keys[j].shard, merged->keys[j].slot});
+    }
+    ++batches;
+  }
+  EXPECT_EQ(batches, 4);
+  EXPECT_EQ(seen.size(), 4u * 8);
 }
 
 TEST_F(SamplePlannerTest, ResponseThatDoesNotFitIsAnError) {
