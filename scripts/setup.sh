@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the build needs (Debian packages) and configures build/release.
 #
-#   scripts/setup.sh [--libtorch=debian|pip|PATH]
+#   scripts/setup.sh [--libtorch=debian|pip|PATH] [--tests]
 #
 # --libtorch  Debian's package (default), the one that pip installs into .venv,
 #             or a folder that holds share/cmake/Torch. build/release keeps the
 #             choice until another one is made.
+# --tests     Also what only the tests need.
 set -euo pipefail
 
 readonly PIP_TORCH=2.13.0
@@ -14,7 +15,10 @@ readonly PACKAGES=(
   libabsl-dev libbenchmark-dev libcli11-dev libgmock-dev libgrpc++-dev
   libgtest-dev libprotobuf-dev libspdlog-dev libxxhash-dev libzstd-dev
   nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler
-  protobuf-compiler-grpc ca-certificates prometheus python3-venv)
+  protobuf-compiler-grpc ca-certificates python3-venv)
+# promtool checks the metrics. (Debian's package also starts a Prometheus where
+# systemd runs, which only a test machine should have.)
+readonly TEST_PACKAGES=(curl prometheus)
 readonly TORCH_PACKAGES=(libtorch-dev libgloo-dev libopenblas0-pthread)
 readonly TOOLS=(c++ cmake ninja protoc grpc_cpp_plugin python3)
 
@@ -91,10 +95,12 @@ configure() {
 }
 
 choice=
+packages=("${PACKAGES[@]}")
 for argument in "$@"; do
   case ${argument} in
     --libtorch=?*) choice=${argument#*=} ;;
-    *) fail 2 "${argument}: allowed is --libtorch=debian|pip|PATH" ;;
+    --tests) packages+=("${TEST_PACKAGES[@]}") ;;
+    *) fail 2 "${argument}: allowed is --libtorch=debian|pip|PATH, --tests" ;;
   esac
 done
 if [[ -n ${choice} && ${choice} != debian && ${choice} != pip ]]; then
@@ -110,15 +116,15 @@ fi
 
 case ${choice} in
   debian)
-    install_packages "${PACKAGES[@]}" "${TORCH_PACKAGES[@]}"
+    install_packages "${packages[@]}" "${TORCH_PACKAGES[@]}"
     prefix= from=Debian
     ;;
   pip)
-    install_packages "${PACKAGES[@]}"
+    install_packages "${packages[@]}"
     prefix=$(pip_prefix) from=pip
     ;;
   *)
-    install_packages "${PACKAGES[@]}"
+    install_packages "${packages[@]}"
     prefix=${choice} from=folder
     ;;
 esac

@@ -20,7 +20,7 @@ for argument in "$@"; do
   esac
 done
 
-"${ROOT}/scripts/setup.sh" "${setup[@]}"
+"${ROOT}/scripts/setup.sh" --tests "${setup[@]}"
 cmake --build "${ROOT}/build/release"
 rm -f "${REPORT}"
 code=0
