@@ -74,23 +74,34 @@ uint64_t WeightSubscriber::rejected() const {
   return rejected_;
 }
 
+bool WeightSubscriber::stopped() const {
+  absl::MutexLock lock(&mutex_);
+  return stopped_;
+}
+
 void WeightSubscriber::Run() {
   absl::Duration backoff = kFirstBackoff;
+  std::string last_error;  // Said once.
   for (;;) {
     const absl::Time begun = absl::Now();
     absl::Status status = FollowOnce();
-    absl::MutexLock lock(&mutex_);
-    if (stopped_) return;
+    if (stopped()) return;
     if (status.code() == absl::StatusCode::kFailedPrecondition ||
         status.code() == absl::StatusCode::kUnimplemented) {
+      absl::MutexLock lock(&mutex_);
       fatal_ = absl::FailedPreconditionError(
           absl::StrCat("learner ", address_, ": ", status.message()));
       return;
     }
+    if (status.message() != last_error) {
+      last_error = std::string(status.message());
+      spdlog::info("not connected to the learner at {}: {}", address_,
+                   last_error);
+    }
     // A stream that lasted was a good connection: begin again from the start.
     if (absl::Now() - begun > kMaxBackoff) backoff = kFirstBackoff;
-    mutex_.AwaitWithTimeout(absl::Condition(&stopped_), backoff);
-    if (stopped_) return;
+    AwaitReconnect(*channel_, backoff, [this] { return stopped(); });
+    if (stopped()) return;
     backoff = std::min(backoff * 2, kMaxBackoff);
   }
 }

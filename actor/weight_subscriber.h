@@ -55,6 +55,7 @@ class WeightSubscriber {
   using Stream =
       grpc::ClientReaderWriter<v1::SubscribeRequest, v1::Publication>;
 
+  bool stopped() const;
   void Run();
   absl::Status FollowOnce();
   void Take(v1::Publication publication);

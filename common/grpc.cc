@@ -4,6 +4,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -59,13 +60,26 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  // This one is how long an attempt to connect may take.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 10000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   // Channels to one address do not share a connection: a bulk stream of one
   // must not queue behind another's.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
                                    arguments);
+}
+
+void AwaitReconnect(grpc::Channel& channel, absl::Duration backoff,
+                    const std::function<bool()>& stopped) {
+  constexpr absl::Duration kLook = absl::Milliseconds(50);
+  const absl::Time end = absl::Now() + backoff;
+  // Also where the connection is there and the call was refused.
+  absl::SleepFor(std::min(kLook, backoff));
+  while (!stopped() && absl::Now() < end) {
+    const absl::Time until = std::min(end, absl::Now() + kLook);
+    if (channel.WaitForConnected(absl::ToChronoTime(until))) return;
+  }
 }
 
 absl::Status FromGrpc(const grpc::Status& status) {

@@ -8,6 +8,7 @@
 #ifndef QFLEET_COMMON_GRPC_H_
 #define QFLEET_COMMON_GRPC_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,6 +27,13 @@ inline constexpr int kMaxMessageBytes = 256 << 20;
 // "host:port" or "unix:PATH". Does not connect yet; reconnects by itself
 // within about a second for as long as the channel lives.
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address);
+
+// Waits before a failed call is tried again: `backoff`, or less once the channel
+// is connected or `stopped` (asked about every 50 ms) says so. It polls the
+// channel meanwhile: gRPC goes on with connecting only while some call polls,
+// and one that fails at once, because there is no connection yet, does not.
+void AwaitReconnect(grpc::Channel& channel, absl::Duration backoff,
+                    const std::function<bool()>& stopped);
 
 absl::Status FromGrpc(const grpc::Status& status);
 grpc::Status ToGrpc(const absl::Status& status);

@@ -20,7 +20,8 @@ v1::AppendRequest OpenRequestOf(const v1::AppendOpen& open) {
 AppendStream::AppendStream(const Options& options)
     : options_(options),
       open_(OpenRequestOf(options.open)),
-      stub_(v1::Replay::NewStub(MakeChannel(options.address))),
+      channel_(MakeChannel(options.address)),
+      stub_(v1::Replay::NewStub(channel_)),
       stream_(this) {}
 
 absl::Status AppendStream::status() const {

@@ -72,6 +72,7 @@ class AppendStream
   };
 
   std::unique_ptr<Stream::Call> Start(grpc::ClientContext* context) override;
+  grpc::Channel& channel() override { return *channel_; }
   const v1::AppendRequest& OpenRequest() override { return open_; }
   void OnOpen(const v1::AppendResponse& response) override;
   const v1::AppendRequest* NextRequest() override;
@@ -89,6 +90,7 @@ class AppendStream
 
   const Options options_;
   const v1::AppendRequest open_;
+  const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::Replay::Stub> stub_;
 
   std::atomic<bool> connected_{false};

@@ -53,6 +53,8 @@ class PersistentStream {
    public:
     virtual ~Handler() = default;
     virtual std::unique_ptr<Call> Start(grpc::ClientContext* context) = 0;
+    // The one that Start calls on.
+    virtual grpc::Channel& channel() = 0;
     virtual const Request& OpenRequest() = 0;
     // The answer to OpenRequest.
     virtual void OnOpen(const Response& response) = 0;
@@ -92,8 +94,9 @@ class PersistentStream {
       handler_->OnClose(status);
       if (IsFinal(status)) return;
       if (opened) backoff = kFirstBackoff;
-      absl::MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopped_), backoff)) return;
+      AwaitReconnect(handler_->channel(), backoff,
+                     [this] { return stopped(); });
+      if (stopped()) return;
       backoff = std::min(2 * backoff, kLastBackoff);
     }
   }
@@ -126,6 +129,11 @@ class PersistentStream {
     reader.join();
   }
 
+  bool stopped() const {
+    absl::MutexLock lock(&mutex_);
+    return stopped_;
+  }
+
   // False if stopped.
   bool SetContext(grpc::ClientContext* context) {
     absl::MutexLock lock(&mutex_);
@@ -134,7 +142,7 @@ class PersistentStream {
   }
 
   Handler* const handler_;
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   grpc::ClientContext* context_ ABSL_GUARDED_BY(mutex_) = nullptr;
   std::thread thread_;  // Last: it uses what stands above.

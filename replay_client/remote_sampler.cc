@@ -76,6 +76,7 @@ class RemoteSamplerImpl : public RemoteSampler {
     std::unique_ptr<Stream::Call> Start(grpc::ClientContext* context) override {
       return stub_->Sample(context);
     }
+    grpc::Channel& channel() override { return *channel_; }
     const v1::SampleRequest& OpenRequest() override { return open_; }
     void OnOpen(const v1::SampleResponse& response) override;
     const v1::SampleRequest* NextRequest() override;
@@ -91,6 +92,7 @@ class RemoteSamplerImpl : public RemoteSampler {
    private:
     RemoteSamplerImpl* const sampler_;
     const int shard_;
+    const std::shared_ptr<grpc::Channel> channel_;
     const std::unique_ptr<v1::Replay::Stub> stub_;
     v1::SampleRequest open_;
     v1::SampleRequest request_;  // Of the thread that sends.
@@ -127,7 +129,8 @@ class RemoteSamplerImpl : public RemoteSampler {
 RemoteSamplerImpl::Link::Link(RemoteSamplerImpl* sampler, int shard)
     : sampler_(sampler),
       shard_(shard),
-      stub_(v1::Replay::NewStub(MakeChannel(sampler->options_.shards[shard]))) {
+      channel_(MakeChannel(sampler->options_.shards[shard])),
+      stub_(v1::Replay::NewStub(channel_)) {
   const SamplerOptions& options = sampler->options_;
   open_.mutable_open()->set_table(options.table);
   *open_.mutable_open()->mutable_signature() = options.signature;

@@ -124,6 +124,20 @@ TEST_F(WeightsTest, ASubscriberFollowsARestartedLearner) {
   EXPECT_GE((*next)->version(), 2u);
 }
 
+// Now and then it took many seconds: nobody polled the socket between calls
+// that failed at once.
+TEST_F(WeightsTest, ASubscriberThatWasThereFirstConnectsSoon) {
+  for (int round = 0; round < 5; ++round) {
+    StopServer();
+    WeightSubscriber subscriber(address(), network_, "actor");
+    // Some attempts fail first.
+    EXPECT_EQ(*subscriber.WaitNewer(0, absl::Milliseconds(120)), nullptr);
+    StartServer();
+    auto first = subscriber.WaitNewer(0, absl::Seconds(3));
+    EXPECT_TRUE(first.ok() && *first != nullptr) << "round " << round;
+  }
+}
+
 TEST_F(WeightsTest, AnEvaluationReachesTheRun) {
   WeightSubscriber subscriber(address(), network_, "evaluator");
   v1::EvaluationReport report;
