@@ -4,7 +4,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "cli/format.h"
-#include "cli/json.h"
+#include "common/proto_json.h"
 
 namespace qfleet {
 namespace {

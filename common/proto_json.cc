@@ -1,5 +1,7 @@
 #include "common/proto_json.h"
 
+#include <utility>
+
 #include "google/protobuf/descriptor.h"
 
 namespace qfleet {
@@ -54,10 +56,11 @@ nlohmann::ordered_json ToJson(const Message& message) {
       continue;
     }
     if (field->is_repeated()) {
-      auto& list = json[field->name()] = nlohmann::ordered_json::array();
+      auto list = nlohmann::ordered_json::array();
       for (int j = 0; j < reflection.FieldSize(message, field); ++j) {
         list.push_back(Value(message, field, j));
       }
+      if (!list.empty()) json[field->name()] = std::move(list);
     } else if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE ||
                reflection.HasField(message, field)) {
       json[field->name()] = Value(message, field, 0);
