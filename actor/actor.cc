@@ -1,8 +1,10 @@
 #include "actor/actor.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 
 namespace qfleet {
@@ -134,6 +136,11 @@ absl::StatusOr<uint64_t> Actor::WriteStep(int i, bool starts,
 
 absl::Status Actor::WriteItems(int i) {
   for (const NStepItem& item : items_) {
+    if (!std::isfinite(item.priority)) {
+      return absl::InternalError(absl::StrCat(
+          "policy version ", policy_.version(), ": TD error = ", item.priority,
+          ": allowed is a finite one; training diverged"));
+    }
     QFLEET_RETURN_IF_ERROR(writer_.AppendItem(
         i, item.first, item.last,
         {RowOf(item.action), RowOf(item.return_), RowOf(item.discount)},

@@ -161,9 +161,9 @@ absl::Status RunActor(const v1::Config& config, int index,
     // Blocks only until there is a first policy.
     QFLEET_ASSIGN_OR_RETURN(
         std::shared_ptr<const v1::Publication> newest,
-        weights.WaitNewer(policy.version(), policy.version() == 0
-                                                ? absl::Milliseconds(100)
-                                                : absl::ZeroDuration()));
+        weights.WaitNewest(policy.version(), policy.version() == 0
+                                                 ? absl::Milliseconds(100)
+                                                 : absl::ZeroDuration()));
     if (newest != nullptr) {
       if (policy.version() == 0) {
         spdlog::info("acting from policy version {}", newest->version());
@@ -213,13 +213,17 @@ absl::Status RunEvaluator(const v1::Config& config, ShutdownSignal& shutdown,
   WeightSubscriber weights(config.cluster().learner(), network, "evaluator");
   Policy policy(network, observation);
   uint64_t next_updates = 1;  // Not the untrained policy.
+  uint64_t evaluated_updates = 0;
   while (!shutdown.requested()) {
     QFLEET_ASSIGN_OR_RETURN(
         std::shared_ptr<const v1::Publication> newest,
-        weights.WaitNewer(policy.version(), absl::Milliseconds(100)));
+        weights.WaitNewest(policy.version(), absl::Milliseconds(100)));
     if (newest == nullptr) continue;
     QFLEET_RETURN_IF_ERROR(policy.SetWeights(*newest));
+    // A learner that was restarted counts from an earlier update.
+    if (newest->updates() < evaluated_updates) next_updates = 1;
     if (newest->updates() < next_updates) continue;
+    evaluated_updates = newest->updates();
     next_updates = newest->updates() + config.evaluation().period_updates();
     const absl::Time begun = absl::Now();
     absl::StatusOr<v1::Evaluation> result =

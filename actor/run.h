@@ -13,7 +13,8 @@
 namespace qfleet {
 
 // Acts with number `index` of config.actors().count() until shutdown is
-// requested. OK then; what was acted is acknowledged by the shards.
+// requested. OK then; what the shards do not acknowledge within half a second
+// is given up.
 absl::Status RunActor(const v1::Config& config, int index,
                       ShutdownSignal& shutdown, Metrics& metrics);
 

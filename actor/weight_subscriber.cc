@@ -38,20 +38,20 @@ WeightSubscriber::~WeightSubscriber() {
   thread_.join();
 }
 
-absl::StatusOr<std::shared_ptr<const v1::Publication>> WeightSubscriber::Newer(
-    uint64_t than) const {
-  return WaitNewer(than, absl::ZeroDuration());
+absl::StatusOr<std::shared_ptr<const v1::Publication>> WeightSubscriber::Newest(
+    uint64_t have) const {
+  return WaitNewest(have, absl::ZeroDuration());
 }
 
 absl::StatusOr<std::shared_ptr<const v1::Publication>>
-WeightSubscriber::WaitNewer(uint64_t than, absl::Duration timeout) const {
+WeightSubscriber::WaitNewest(uint64_t have, absl::Duration timeout) const {
   absl::MutexLock lock(&mutex_);
-  auto ready = [this, than]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return !fatal_.ok() || (newest_ != nullptr && newest_->version() > than);
+  auto settled = [this, have]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return !fatal_.ok() || (newest_ != nullptr && newest_->version() != have);
   };
-  mutex_.AwaitWithTimeout(absl::Condition(&ready), timeout);
+  mutex_.AwaitWithTimeout(absl::Condition(&settled), timeout);
   if (!fatal_.ok()) return fatal_;
-  if (newest_ != nullptr && newest_->version() > than) return newest_;
+  if (newest_ != nullptr && newest_->version() != have) return newest_;
   return nullptr;
 }
 
@@ -115,7 +115,6 @@ absl::Status WeightSubscriber::FollowOnce() {
     absl::MutexLock lock(&mutex_);
     if (stopped_) return absl::CancelledError("stopped");
     context_ = &context;
-    if (newest_ != nullptr) hello.set_have_version(newest_->version());
   }
   std::unique_ptr<Stream> stream = stub_->Subscribe(&context);
   if (stream->Write(hello)) {

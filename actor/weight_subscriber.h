@@ -33,14 +33,16 @@ class WeightSubscriber {
                    const std::string& role);
   ~WeightSubscriber();
 
-  // The newest publication if it is newer than `than`, else null. Never waits.
-  // FAILED_PRECONDITION once the learner has refused this process.
-  absl::StatusOr<std::shared_ptr<const v1::Publication>> Newer(
-      uint64_t than) const;
+  // The newest publication if it is not version `have` (0: none), else null.
+  // Never waits. A restarted learner may begin at version 1 again: what it sent
+  // last is the newest. FAILED_PRECONDITION once the learner has refused this
+  // process.
+  absl::StatusOr<std::shared_ptr<const v1::Publication>> Newest(
+      uint64_t have) const;
 
   // The same, but waits up to `timeout` for one.
-  absl::StatusOr<std::shared_ptr<const v1::Publication>> WaitNewer(
-      uint64_t than, absl::Duration timeout) const;
+  absl::StatusOr<std::shared_ptr<const v1::Publication>> WaitNewest(
+      uint64_t have, absl::Duration timeout) const;
 
   // Sends the fields of `progress` that are not of the first message only.
   // Dropped while not connected: they are totals.

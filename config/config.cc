@@ -26,6 +26,9 @@ namespace {
 // refuse what can never work.
 constexpr double kItemOverheadBytes = 32;
 
+// Of all actors: their numbers are 32-bit.
+constexpr int64_t kMaxEnvironments = int64_t{1} << 30;
+
 // Keeps the first error, in our words.
 class FirstError : public google::protobuf::io::ErrorCollector {
  public:
@@ -129,6 +132,12 @@ absl::Status CheckLearnerAndActors(const v1::Config& config) {
     if (beta >= 1) return NotAllowed(name, NumberText(beta), "0 to below 1");
   }
   const v1::ActorsConfig& actors = config.actors();
+  if (int64_t{actors.count()} * actors.environments() > kMaxEnvironments) {
+    return NotAllowed("actors.environments",
+                      absl::StrCat(actors.environments()),
+                      absl::StrCat("at most ", kMaxEnvironments,
+                                   " with those of all actors"));
+  }
   if (actors.batch_bytes() > actors.max_unacknowledged_bytes()) {
     return NotAllowed("actors.batch_bytes", absl::StrCat(actors.batch_bytes()),
                       absl::StrCat("at most actors.max_unacknowledged_bytes (",

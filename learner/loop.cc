@@ -53,14 +53,17 @@ absl::StatusOr<Outcome> TrainUntilDone(
                           publisher.version(), "training");
     }
   }
-  // What was learned is kept, whatever ended the loop.
-  absl::StatusOr<std::string> path =
-      run.WriteCheckpoint(trainer.algorithm(), *publisher.newest());
-  if (status.ok()) status = path.status();
+  // What was learned is kept, whatever ended the loop, but for an update that
+  // failed: its weights are worth nothing.
+  if (!absl::IsInternal(status)) {
+    absl::StatusOr<std::string> path =
+        run.WriteCheckpoint(trainer.algorithm(), *publisher.newest());
+    if (path.ok()) spdlog::info("checkpoint: {}", *path);
+    if (status.ok()) status = path.status();
+  }
   absl::Status reported = run.Report(trainer.TakeAccount(), sampler.View(),
                                      actors(), publisher.version(), "stopping");
   if (status.ok()) status = reported;
-  if (path.ok()) spdlog::info("checkpoint: {}", *path);
   QFLEET_RETURN_IF_ERROR(status);
   spdlog::info("{}", run.Summary());
   return run.outcome();

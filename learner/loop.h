@@ -15,7 +15,7 @@
 namespace qfleet {
 
 // Until the run's outcome is decided or `interrupted` (then kNone). Ends with
-// a checkpoint in every case but a write error of its own. `step`, if given,
+// a checkpoint in every case but a failed update (INTERNAL) or a write error. `step`, if given,
 // runs before each update: what else the thread has to do (solo: act,
 // evaluate).
 absl::StatusOr<Outcome> TrainUntilDone(

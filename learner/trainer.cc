@@ -1,5 +1,7 @@
 #include "learner/trainer.h"
 
+#include <algorithm>
+#include <cmath>
 #include <exception>
 #include <utility>
 
@@ -38,6 +40,13 @@ absl::Status Trainer::Update(const SampleBatch& sample) {
   } catch (const std::exception& error) {
     return absl::InternalError(
         absl::StrCat("update ", updates() + 1, ": ", error.what()));
+  }
+  if (!std::isfinite(result.loss) ||
+      !std::all_of(result.priorities.begin(), result.priorities.end(),
+                   [](float priority) { return std::isfinite(priority); })) {
+    return absl::InternalError(absl::StrCat(
+        "update ", updates(), ": loss = ", result.loss,
+        ": allowed is a finite loss and finite TD errors; training diverged"));
   }
   ++account_.updates;
   account_.loss += result.loss;

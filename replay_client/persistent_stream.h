@@ -137,7 +137,8 @@ class PersistentStream {
   // False if stopped.
   bool SetContext(grpc::ClientContext* context) {
     absl::MutexLock lock(&mutex_);
-    context_ = context;
+    // Not kept once stopped: the caller gives it up, and Stop may come again.
+    context_ = stopped_ ? nullptr : context;
     return !stopped_;
   }
 

@@ -265,7 +265,7 @@ absl::StatusOr<std::unique_ptr<SampleBatch>> RemoteSamplerImpl::Next() {
   if (ready_.empty()) return absl::DeadlineExceededError(Explain());
   std::unique_ptr<SampleBatch> batch = std::move(ready_.front());
   ready_.pop_front();
-  work_ = ready_.size() <= options_.prefetch / 2;  // Room for more.
+  if (ready_.size() <= options_.prefetch / 2) work_ = true;  // Room for more.
   metrics_.batches.Increment();
   return batch;
 }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/status_macros.h"
+#include "common/table_spec.h"
 
 namespace qfleet {
 namespace {
@@ -12,8 +13,21 @@ namespace {
 // totals of the others: while it waits, only its own inserts can free it.
 constexpr uint32_t kDrawTimeoutMs = 20;
 
-// Of one request, as in replay.proto.
-constexpr uint32_t kMaxDraw = 65536;
+// Of one request, as in replay.proto, and of one answer, far below the largest
+// message.
+constexpr uint64_t kMaxDraw = 65536;
+constexpr uint64_t kMaxAnswerBytes = 64 << 20;
+
+uint32_t MaxRows(const v1::TableSignature& signature) {
+  uint64_t row_bytes = 1;
+  for (const v1::TensorSpec& column : signature.item_columns()) {
+    row_bytes += RowBytes(column);
+  }
+  for (const v1::View& view : signature.views()) {
+    row_bytes += RowBytes(ViewTensor(signature, view));
+  }
+  return static_cast<uint32_t>(std::min(kMaxDraw, kMaxAnswerBytes / row_bytes));
+}
 
 // A shard with nothing to answer is asked for its stats so often while some
 // batch waits (for masses, or for inserts that went to another shard) ...
@@ -26,6 +40,7 @@ constexpr absl::Duration kIdlePeriod = absl::Milliseconds(100);
 SamplePlanner::SamplePlanner(const SamplerOptions& options)
     : options_(options),
       stats_(static_cast<int>(options.shards.size())),
+      max_rows_(MaxRows(options.signature)),
       random_(options.seed),
       shards_(options.shards.size()) {}
 
@@ -58,7 +73,7 @@ void SamplePlanner::NextRequest(int shard, v1::SampleDraw& draw) {
   uint32_t count = 0;
   while (
       !asked.to_send.empty() &&
-      (request.empty() || count + asked.to_send.front().count() <= kMaxDraw)) {
+      (request.empty() || count + asked.to_send.front().count() <= max_rows_)) {
     count += asked.to_send.front().count();
     request.push_back(std::move(asked.to_send.front()));
     asked.to_send.pop_front();

@@ -88,6 +88,7 @@ class SamplePlanner {
 
   const SamplerOptions options_;
   ClusterStats stats_;
+  const uint32_t max_rows_;  // Of a request that asks for several batches.
   Random random_;
   std::vector<Shard> shards_;
   std::vector<std::shared_ptr<PendingBatch>> pending_;

@@ -46,9 +46,11 @@ class ActorSide {
                                 MixSeed(config.seed(), 2)),
                policy_, writer_) {}
 
-  absl::Status Step(const std::function<bool()>& interrupted) {
+  // `ended`, asked after each round of environment steps, counts them too.
+  absl::Status Step(const std::function<bool()>& interrupted,
+                    const std::function<bool()>& ended) {
     QFLEET_RETURN_IF_ERROR(TakeWeights(interrupted));
-    while (!replay_.CanSample() && !interrupted()) {
+    while (!replay_.CanSample() && !interrupted() && !ended()) {
       QFLEET_RETURN_IF_ERROR(actor_.Step());
     }
     return absl::OkStatus();
@@ -128,10 +130,14 @@ absl::StatusOr<Outcome> TrainSolo(const v1::Config& config,
   Trainer trainer(config, std::move(algorithm), sampler);
   ActorSide actor_side(config, std::move(network), std::move(environments),
                        *replay, publisher, run);
+  const auto ended = [&] {
+    run.Tick(trainer.updates(), sampler.View());
+    return run.outcome() != Outcome::kNone;
+  };
   return TrainUntilDone(
       config, trainer, sampler, publisher, run,
       [&actor_side] { return actor_side.View(); }, interrupted,
-      [&] { return actor_side.Step(interrupted); });
+      [&] { return actor_side.Step(interrupted, ended); });
 }
 
 }  // namespace qfleet

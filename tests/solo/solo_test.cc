@@ -72,6 +72,21 @@ TEST_F(SoloTest, TheSameSeedGivesTheSameBits) {
   EXPECT_NE(first.algorithm(0).data(), other.algorithm(0).data());
 }
 
+// It acted on until it could sample.
+TEST_F(SoloTest, ABoundBeforeTheFirstSampleIsKept) {
+  absl::StatusOr<v1::Config> config = SmallConfig(1);
+  ASSERT_TRUE(config.ok());
+  config->mutable_stop()->set_max_env_steps(64);
+  Metrics metrics;
+  absl::StatusOr<Outcome> outcome = TrainSolo(
+      *config, directory_ + "/run", [] { return false; }, metrics);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(*outcome, Outcome::kBounded);
+  auto checkpoint = ReadNewestCheckpoint(directory_ + "/run/checkpoints");
+  ASSERT_TRUE(checkpoint.ok());
+  EXPECT_LE(checkpoint->env_steps(), 64u + 16);
+}
+
 TEST_F(SoloTest, SamplesPerInsertIsHeld) {
   absl::StatusOr<v1::Config> config = SmallConfig(3);
   ASSERT_TRUE(config.ok());
