@@ -215,6 +215,23 @@ TEST_F(ActorTest, WeightsOfAnotherNetworkAreRefusedInWords) {
   EXPECT_EQ(policy_->version(), 1u);
 }
 
+// It was reported as a usage error.
+TEST_F(ActorTest, WeightsThatGiveNoNumbersAreAnErrorOfTheirOwn) {
+  v1::Publication publication = MakePublication(2);
+  const std::vector<float> values(network_->parameter_count(), NAN);
+  publication.set_parameters(values.data(), values.size() * sizeof(float));
+  publication.set_hash(Hash64(publication.parameters()));
+  ASSERT_TRUE(policy_->SetWeights(publication).ok());
+  MemoryWriter writer;
+  std::unique_ptr<Actor> actor = MakeActor(writer, /*epsilon=*/1);
+  absl::Status status;
+  for (int step = 0; step < 200 && status.ok(); ++step) status = actor->Step();
+  EXPECT_TRUE(absl::IsInternal(status)) << status;
+  EXPECT_THAT(std::string(status.message()),
+              testing::HasSubstr("policy version 2"));
+  EXPECT_THAT(writer.items, testing::IsEmpty());
+}
+
 TEST_F(ActorTest, ChangedWeightsAreRefused) {
   v1::Publication publication = MakePublication(2);
   (*publication.mutable_parameters())[5] ^= 1;

@@ -218,6 +218,23 @@ TEST_F(SamplePlannerTest, RowsOfOneAnswerAreDealtToTheirBatches) {
   EXPECT_EQ(seen.size(), 4u * 8);
 }
 
+// Together they would be beyond the largest message, which ends the stream.
+TEST_F(SamplePlannerTest, LargeRowsAreNotAskedForTogether) {
+  SamplerOptions options = Options(1, 512, 64);
+  // 28 kB a row: a batch is 14 MB, four fit in 64 MiB.
+  options.signature.mutable_item_columns(0)->add_shape(84 * 84 * 4);
+  SamplePlanner planner(options);
+  planner.Connect(0, Stats(1, 1), now_);
+  planner.Plan(0, now_);
+  uint32_t rows = 0;
+  while (planner.HasRequest(0)) {
+    const uint32_t count = Next(planner, 0).count();
+    EXPECT_EQ(count, 4u * 512);
+    rows += count;
+  }
+  EXPECT_EQ(rows, 64u * 512);
+}
+
 TEST_F(SamplePlannerTest, ResponseThatDoesNotFitIsAnError) {
   SamplePlanner planner(Options(1, 8));
   v1::SampleResponse none;
