@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/checkpoint_file.h"
+#include "common/hash.h"
 #include "common/status_macros.h"
 #include "model/tensors.h"
 

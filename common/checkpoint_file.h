@@ -1,8 +1,8 @@
 // Checkpoint files: reading, writing, which is the newest, how many stay.
 //
-// A file is `magic "QFLTCKPT" | u64 length | Checkpoint message | u64 XXH3-64
-// of the message`, little-endian (docs/formats.md). Names are
-// checkpoint-UPDATES.qfckpt with 12 digits, so that they sort.
+// A file is a framed Checkpoint message with the magic "QFLTCKPT"
+// (framed_file.h, docs/formats.md). Names are checkpoint-UPDATES.qfckpt with 12
+// digits, so that they sort.
 
 #ifndef QFLEET_COMMON_CHECKPOINT_FILE_H_
 #define QFLEET_COMMON_CHECKPOINT_FILE_H_
@@ -17,8 +17,6 @@
 #include "qfleet/v1/checkpoint.pb.h"
 
 namespace qfleet {
-
-uint64_t Hash64(absl::string_view data);  // XXH3-64, seed 0.
 
 // Writes into `directory` and removes all but the `keep` newest. Atomic.
 absl::StatusOr<std::string> WriteCheckpoint(const std::string& directory,

@@ -18,6 +18,11 @@ absl::Status Failed(absl::string_view what, const std::string& path) {
   return absl::ErrnoToStatus(errno, absl::StrCat("cannot ", what, " ", path));
 }
 
+std::string ParentOf(const std::string& path) {
+  std::string parent = std::filesystem::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
+}
+
 absl::Status SyncDirectory(const std::string& path) {
   int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return Failed("open", path);
@@ -63,8 +68,14 @@ absl::Status WriteFileAtomically(const std::string& path,
   if (rename(temporary.c_str(), path.c_str()) != 0) {
     return Failed("rename to", path);
   }
-  std::string parent = std::filesystem::path(path).parent_path().string();
-  return SyncDirectory(parent.empty() ? "." : parent);
+  return SyncDirectory(ParentOf(path));
+}
+
+absl::Status RenameDirectory(const std::string& from, const std::string& to) {
+  absl::Status status = SyncDirectory(from);
+  if (!status.ok()) return status;
+  if (rename(from.c_str(), to.c_str()) != 0) return Failed("rename to", to);
+  return SyncDirectory(ParentOf(to));
 }
 
 absl::Status MakeWritableDirectory(const std::string& path) {

@@ -18,6 +18,10 @@ absl::StatusOr<std::string> ReadFile(const std::string& path);
 absl::Status WriteFileAtomically(const std::string& path,
                                  absl::string_view data);
 
+// Syncs the folder `from`, renames it to `to`, which is not there, and syncs
+// the folder around it.
+absl::Status RenameDirectory(const std::string& from, const std::string& to);
+
 // With its parents; OK if it is there already and can be written to.
 absl::Status MakeWritableDirectory(const std::string& path);
 

@@ -28,10 +28,11 @@ inline constexpr int kMaxMessageBytes = 256 << 20;
 // within about a second for as long as the channel lives.
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address);
 
-// Waits before a failed call is tried again: `backoff`, or less once the channel
-// is connected or `stopped` (asked about every 50 ms) says so. It polls the
-// channel meanwhile: gRPC goes on with connecting only while some call polls,
-// and one that fails at once, because there is no connection yet, does not.
+// Waits before a failed call is tried again: `backoff`, or less once the
+// channel is connected or `stopped` (asked about every 50 ms) says so. It polls
+// the channel meanwhile: gRPC goes on with connecting only while some call
+// polls, and one that fails at once, because there is no connection yet, does
+// not.
 void AwaitReconnect(grpc::Channel& channel, absl::Duration backoff,
                     const std::function<bool()>& stopped);
 

@@ -10,8 +10,8 @@
 namespace qfleet {
 
 // Every scalar field, set or not, in the order of the file; submessages and
-// lists only where they are set. A number that is not finite becomes null. Bytes and maps
-// are left out.
+// lists only where they are set. A number that is not finite becomes null.
+// Bytes and maps are left out.
 nlohmann::ordered_json ToJson(const google::protobuf::Message& message);
 
 }  // namespace qfleet

@@ -1,6 +1,6 @@
 #include "learner/publisher.h"
 
-#include "common/checkpoint_file.h"
+#include "common/hash.h"
 
 namespace qfleet {
 

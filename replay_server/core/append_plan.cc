@@ -59,7 +59,8 @@ class Planner {
     trail.known = true;
     trail.state = state->second;
     trail.first_fresh = trail.state.next_index;
-    if (ring_.Holds(trail.state.newest_id)) {
+    if (ring_.Holds(trail.state.newest_id) &&
+        ring_.Has(trail.state.newest_id)) {
       trail.older.push_back(
           {trail.state.newest_id, trail.state.episode_offset});
     }

@@ -1,34 +1,115 @@
 #include "replay_server/core/item_slots.h"
 
-#include <utility>
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "common/hash.h"
+#include "replay_server/core/table_state.h"
 
 namespace qfleet {
+namespace {
 
-ItemSlots::ItemSlots(char* rows, uint32_t capacity, RowLayout layout,
-                     uint32_t first_generation, StepRing& steps)
+// 16 bits of a multiplicative hash: an item's value has no room for more.
+uint16_t CheckOfValue(float priority, uint16_t sampled) {
+  uint32_t bits;
+  std::memcpy(&bits, &priority, sizeof(bits));
+  const uint64_t both = (uint64_t{bits} << 16 | sampled) + 1;
+  return static_cast<uint16_t>((both * 0x9e3779b97f4a7c15ULL) >> 48);
+}
+
+bool IsWhole(const ItemValue& value) {
+  return value.check == CheckOfValue(value.priority, value.sampled) &&
+         std::isfinite(value.priority) && value.priority >= 0;
+}
+
+}  // namespace
+
+ItemSlots::ItemSlots(char* rows, RowLayout layout, const Options& options,
+                     StepRing& steps)
     : layout_(std::move(layout)),
-      capacity_(capacity),
-      first_generation_(first_generation),
+      options_(options),
       rows_(rows),
-      steps_(steps) {}
+      steps_(steps),
+      links_(options.capacity) {
+  if (options_.remover != v1::LOWEST_PRIORITY) return;
+  for (uint32_t slot = options_.capacity; slot-- > 0;) free_.push_back(slot);
+}
 
-uint32_t ItemSlots::Insert(const ItemSpan& span) {
-  const auto slot = static_cast<uint32_t>(inserted_ % capacity_);
-  ItemRecord& record = Record(slot);
-  if (record.live) Unlink(slot);
-  record.span = span;
-  // All slots change their generation once a round of the ring.
-  record.generation =
-      first_generation_ + static_cast<uint32_t>(inserted_ / capacity_);
-  Link(slot);
-  ++inserted_;
+uint32_t ItemSlots::CheckOf(uint32_t slot, uint64_t tag) const {
+  constexpr size_t kFrom = offsetof(ItemRecord, rounds);
+  return Hash32(row(slot) + kFrom, layout_.header + layout_.payload - kFrom) +
+         static_cast<uint32_t>((tag * 0x9e3779b97f4a7c15ULL) >> 32);
+}
+
+// ----------------------------------------------------------------- insert ---
+
+uint32_t ItemSlots::TakeSlot() {
+  if (options_.remover != v1::LOWEST_PRIORITY) {
+    const auto slot = static_cast<uint32_t>(inserted_ % options_.capacity);
+    if (live(slot)) Unlink(slot);
+    return slot;
+  }
+  if (free_.empty()) Unlink(by_priority_.begin()->slot);
+  const uint32_t slot = free_.back();
+  free_.pop_back();
   return slot;
 }
 
+uint32_t ItemSlots::BeginInsert(const ItemSpan& span) {
+  const uint32_t slot = TakeSlot();
+  ItemRecord& item = Record(slot);
+  item.tag = 0;
+  StoreBarrier();
+  item.span = span;
+  ++item.rounds;
+  return slot;
+}
+
+void ItemSlots::EndInsert(uint32_t slot, float priority) {
+  ItemRecord& item = Record(slot);
+  const uint64_t tag = ++inserted_;
+  SetValue(slot, priority, 0);
+  item.check = CheckOf(slot, tag);
+  StoreBarrier();
+  item.tag = tag;
+  Link(slot);
+}
+
+// ------------------------------------------------------------------ value ---
+
+void ItemSlots::SetValue(uint32_t slot, float priority, uint16_t sampled) {
+  const ItemValue value = {priority, sampled, CheckOfValue(priority, sampled)};
+  uint64_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  // At once, so that it is never torn.
+  __atomic_store_n(reinterpret_cast<uint64_t*>(&Record(slot).value), bits,
+                   __ATOMIC_RELAXED);
+}
+
+void ItemSlots::SetPriority(uint32_t slot, float priority) {
+  const bool ranked = options_.remover == v1::LOWEST_PRIORITY;
+  if (ranked) by_priority_.erase(RankOf(slot));
+  SetValue(slot, priority, record(slot).value.sampled);
+  if (ranked) by_priority_.insert(RankOf(slot));
+}
+
+void ItemSlots::SetSampled(uint32_t slot, uint16_t times) {
+  SetValue(slot, record(slot).value.priority, times);
+}
+
+// ----------------------------------------------------------------- remove ---
+
+void ItemSlots::Remove(uint32_t slot) {
+  Unlink(slot);
+  SetSampled(slot, ItemValue::kRemoved);
+}
+
 void ItemSlots::RemoveAt(uint64_t step_id, std::vector<uint32_t>& removed) {
-  uint32_t& first = steps_.header(step_id).first_item;
+  const uint32_t& first = steps_.first_item(step_id);
   while (first != 0) {
     removed.push_back(first - 1);
     Unlink(first - 1);
@@ -36,56 +117,148 @@ void ItemSlots::RemoveAt(uint64_t step_id, std::vector<uint32_t>& removed) {
 }
 
 void ItemSlots::Link(uint32_t slot) {
-  ItemRecord& record = Record(slot);
-  uint32_t& first = steps_.header(record.span.oldest_id()).first_item;
-  record.next = first;
-  record.prev = 0;
-  if (first != 0) Record(first - 1).prev = slot + 1;
+  Links& links = links_[slot];
+  uint32_t& first = steps_.first_item(record(slot).span.oldest_id());
+  links.next = first;
+  links.prev = 0;
+  if (first != 0) links_[first - 1].prev = slot + 1;
   first = slot + 1;
-  record.live = 1;
   ++size_;
+  if (options_.by_age) by_age_.emplace(record(slot).tag - 1, slot);
+  if (options_.remover == v1::LOWEST_PRIORITY) {
+    by_priority_.insert(RankOf(slot));
+  }
 }
 
 void ItemSlots::Unlink(uint32_t slot) {
-  ItemRecord& record = Record(slot);
-  if (record.prev != 0) {
-    Record(record.prev - 1).next = record.next;
+  Links& links = links_[slot];
+  if (links.prev != 0) {
+    links_[links.prev - 1].next = links.next;
   } else {
-    steps_.header(record.span.oldest_id()).first_item = record.next;
+    steps_.first_item(record(slot).span.oldest_id()) = links.next;
   }
-  if (record.next != 0) Record(record.next - 1).prev = record.prev;
-  record.live = 0;
+  if (links.next != 0) links_[links.next - 1].prev = links.prev;
+  links.prev = kDead;
   --size_;
+  if (options_.by_age) by_age_.erase({record(slot).tag - 1, slot});
+  if (options_.remover == v1::LOWEST_PRIORITY) {
+    by_priority_.erase(RankOf(slot));
+    free_.push_back(slot);
+  }
+}
+
+// --------------------------------------------------------------- recovery ---
+
+bool ItemSlots::StepsAreThere(const ItemSpan& span) const {
+  uint64_t id = span.last_id;
+  if (!steps_.Holds(id) || !steps_.Has(id)) return false;
+  bool saw_first = id == span.first_id();
+  while (id != span.oldest_id()) {
+    const std::optional<uint64_t> previous = steps_.Previous(id);
+    if (!previous.has_value() || *previous < span.oldest_id()) return false;
+    id = *previous;
+    saw_first |= id == span.first_id();
+  }
+  return saw_first;
+}
+
+uint64_t ItemSlots::Recover(uint64_t inserted, bool walk) {
+  inserted_ = inserted;
+  uint64_t dropped = 0;
+  uint32_t most_rounds = 0;
+  std::vector<uint32_t> damaged;
+  free_.clear();
+  for (uint32_t slot = 0; slot < options_.capacity; ++slot) {
+    ItemRecord& item = Record(slot);
+    const bool ranked = options_.remover == v1::LOWEST_PRIORITY;
+    bool keep = false;
+    if (item.tag == 0) {
+      // Never used, or being written when the writer was killed.
+    } else if (item.check != CheckOf(slot, item.tag) ||
+               item.span.oldest_distance > item.span.last_id ||
+               item.span.first_distance > item.span.oldest_distance ||
+               (!ranked && (item.tag - 1) % options_.capacity != slot)) {
+      damaged.push_back(slot);
+      ++dropped;
+    } else {
+      most_rounds = std::max(most_rounds, item.rounds);
+      const bool committed = item.tag <= inserted;
+      const bool in_ring = item.span.oldest_id() >= steps_.oldest_id();
+      if (committed && in_ring && item.value.sampled != ItemValue::kRemoved) {
+        keep = IsWhole(item.value) && item.span.last_id < steps_.next_id() &&
+               (!walk || StepsAreThere(item.span));
+        dropped += keep ? 0 : 1;
+      }
+    }
+    if (keep) {
+      Link(slot);
+    } else if (ranked) {
+      free_.push_back(slot);
+    }
+  }
+  for (uint32_t slot : damaged) {
+    Record(slot).tag = 0;
+    Record(slot).rounds = most_rounds + 1;
+  }
+  return dropped;
+}
+
+void ItemSlots::RemoveBroken(std::vector<uint32_t>& removed) {
+  for (uint32_t slot = 0; slot < options_.capacity; ++slot) {
+    if (!live(slot) || StepsAreThere(record(slot).span)) continue;
+    Unlink(slot);
+    removed.push_back(slot);
+  }
 }
 
 absl::Status ItemSlots::CheckInvariants() const {
-  uint64_t live = 0;
-  for (uint32_t slot = 0; slot < capacity_; ++slot) {
-    live += record(slot).live;
+  uint64_t live_slots = 0;
+  for (uint32_t slot = 0; slot < options_.capacity; ++slot) {
+    live_slots += live(slot);
   }
-  if (live != size_) {
+  if (live_slots != size_) {
     return absl::InternalError(
-        absl::StrCat("items: ", live, " are live, counted were ", size_));
+        absl::StrCat("items: ", live_slots, " are live, counted were ", size_));
   }
   uint64_t listed = 0;
   for (uint64_t id = steps_.oldest_id(); id < steps_.next_id(); ++id) {
     uint32_t before = 0;
-    for (uint32_t at = steps_.header(id).first_item; at != 0;) {
-      const ItemRecord& item = record(at - 1);
+    for (uint32_t at = std::as_const(steps_).first_item(id); at != 0;) {
+      const uint32_t slot = at - 1;
       // Also ends a list that runs in a circle.
-      if (!item.live || item.span.oldest_id() != id || item.prev != before ||
-          ++listed > size_) {
+      if (!live(slot) || record(slot).span.oldest_id() != id ||
+          links_[slot].prev != before || ++listed > size_) {
         return absl::InternalError(
-            absl::StrCat("items: slot ", at - 1, " in the list of step ", id,
+            absl::StrCat("items: slot ", slot, " in the list of step ", id,
                          " is not live, not in its place, or listed twice"));
       }
       before = at;
-      at = item.next;
+      at = links_[slot].next;
     }
   }
   if (listed != size_) {
     return absl::InternalError(
         absl::StrCat("items: ", listed, " are in lists of ", size_));
+  }
+  for (uint32_t slot = 0; slot < options_.capacity; ++slot) {
+    const ItemRecord& item = record(slot);
+    if (!live(slot)) continue;
+    if (item.check != CheckOf(slot, item.tag) || !IsWhole(item.value) ||
+        item.tag > inserted_) {
+      return absl::InternalError(
+          absl::StrCat("items: the row of slot ", slot, " is not whole"));
+    }
+  }
+  const bool ranked = options_.remover == v1::LOWEST_PRIORITY;
+  if (ranked && (by_priority_.size() != size_ ||
+                 free_.size() != options_.capacity - size_)) {
+    return absl::InternalError(absl::StrCat("items: ", by_priority_.size(),
+                                            " ranked and ", free_.size(),
+                                            " free of ", size_, " live"));
+  }
+  if (options_.by_age && by_age_.size() != size_) {
+    return absl::InternalError(absl::StrCat("items: ", by_age_.size(),
+                                            " are ordered by age of ", size_));
   }
   return absl::OkStatus();
 }

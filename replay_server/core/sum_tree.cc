@@ -8,6 +8,7 @@
 #include <new>
 
 #include "absl/strings/str_cat.h"
+#include "common/table_layout.h"
 
 namespace qfleet {
 namespace {
@@ -63,17 +64,11 @@ inline uint64_t Choose(const double* node, double& target) {
 
 void SumTree::Free::operator()(void* pointer) const { std::free(pointer); }
 
-uint64_t SumTree::BytesFor(uint32_t leaves) {
-  uint64_t nodes = 0;
-  for (uint64_t size : LevelSizes(leaves)) nodes += size;
-  return nodes * kNodeBytes;
-}
-
 SumTree::SumTree(uint32_t leaves)
     : leaves_(leaves), level_size_(LevelSizes(leaves)) {
   // A big tree lies in huge pages: a descent's nodes would otherwise miss the
   // address translation cache as well.
-  const uint64_t bytes = BytesFor(leaves);
+  const uint64_t bytes = SumTreeBytes(leaves);
   const uint64_t unit = bytes < kHugePage ? kNodeBytes : kHugePage;
   const uint64_t rounded = (bytes + unit - 1) / unit * unit;
   memory_.reset(static_cast<double*>(std::aligned_alloc(unit, rounded)));

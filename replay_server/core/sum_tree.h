@@ -34,9 +34,6 @@ class SumTree {
   SumTree(const SumTree&) = delete;
   SumTree& operator=(const SumTree&) = delete;
 
-  // Bytes that a tree of so many leaves takes.
-  static uint64_t BytesFor(uint32_t leaves);
-
   uint32_t leaves() const { return leaves_; }
   double total() const;
   double Get(uint32_t leaf) const;

@@ -10,12 +10,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
-#include "common/table_spec.h"
+#include "replay_server/core/table_header.h"
 
 namespace qfleet {
 namespace {
 
-constexpr uint64_t kMinSteps = 64;
 // How many rows ahead a pass over rows in random order prefetches.
 constexpr int kAhead = 16;
 
@@ -24,69 +23,44 @@ constexpr int kAhead = 16;
 constexpr double kMinMass = 1e-150;
 constexpr double kMaxMass = 1e150;
 
-// Of one item: its row and its share of the tree, rounded up.
-uint64_t ItemBytes(const v1::TableSpec& spec) {
-  const RowLayout layout(spec.signature().item_columns(), sizeof(ItemRecord));
-  const uint64_t tree = SumTree::BytesFor(spec.max_items());
-  return layout.stride + (tree + spec.max_items() - 1) / spec.max_items();
-}
-
-absl::StatusOr<uint64_t> StepCapacity(const v1::TableSpec& spec) {
-  const RowLayout layout(spec.signature().step_columns(), sizeof(StepHeader));
-  // In 128 bits, for rows may have gigabytes.
-  using Wide = unsigned __int128;
-  const Wide items = Wide{spec.max_items()} * ItemBytes(spec);
-  const Wide needed = items + Wide{kMinSteps} * layout.stride;
-  if (spec.max_bytes() < needed) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "max_bytes = ", spec.max_bytes(), ": allowed is at least ",
-        static_cast<double>(needed) < 1e18 ? static_cast<uint64_t>(needed)
-                                           : static_cast<uint64_t>(1e18),
-        ", for max_items = ", spec.max_items(), " items and ", kMinSteps,
-        " steps"));
-  }
-  const uint64_t wanted = spec.max_items() + spec.max_items() / 4 + 1024;
-  const uint64_t room =
-      (spec.max_bytes() - static_cast<uint64_t>(items)) / layout.stride;
-  return std::min({wanted, room, StepRing::kMaxCapacity});
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec,
                                                      Storage& storage,
-                                                     uint64_t seed) {
-  QFLEET_RETURN_IF_ERROR(ValidateTableSpec(spec, "table"));
-  QFLEET_ASSIGN_OR_RETURN(const uint64_t step_capacity, StepCapacity(spec));
-  const RowLayout steps(spec.signature().step_columns(), sizeof(StepHeader));
-  const RowLayout items(spec.signature().item_columns(), sizeof(ItemRecord));
-  QFLEET_ASSIGN_OR_RETURN(char* step_rows,
-                          storage.Region(absl::StrCat(spec.name(), ".steps"),
-                                         step_capacity * steps.stride));
-  QFLEET_ASSIGN_OR_RETURN(char* item_rows,
-                          storage.Region(absl::StrCat(spec.name(), ".items"),
-                                         spec.max_items() * items.stride));
+                                                     uint64_t seed,
+                                                     uint32_t shard) {
+  QFLEET_ASSIGN_OR_RETURN(
+      const v1::TableHeader wanted,
+      MakeTableHeader(spec, shard, static_cast<uint32_t>(MixSeed(seed, 0))));
+  QFLEET_ASSIGN_OR_RETURN(const Storage::Mapped mapped, storage.Open(wanted));
+  std::unique_ptr<Table> table;
   try {
-    return std::unique_ptr<Table>(
-        new Table(spec, step_capacity, step_rows, item_rows, seed));
+    table.reset(new Table(spec, mapped.header, mapped.regions, seed));
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(
         absl::StrCat("table \"", spec.name(), "\": no memory for a tree of ",
-                     SumTree::BytesFor(spec.max_items()), " bytes"));
+                     SumTreeBytes(spec.max_items()), " bytes"));
   }
+  if (!mapped.is_new) QFLEET_RETURN_IF_ERROR(table->Recover());
+  return table;
 }
 
-Table::Table(const v1::TableSpec& spec, uint64_t step_capacity, char* step_rows,
-             char* item_rows, uint64_t seed)
+Table::Table(const v1::TableSpec& spec, const v1::TableHeader& header,
+             absl::Span<char* const> regions, uint64_t seed)
     : spec_(spec),
-      step_capacity_(step_capacity),
-      item_bytes_(ItemBytes(spec)),
-      steps_(step_rows, step_capacity,
-             RowLayout(spec.signature().step_columns(), sizeof(StepHeader))),
-      items_(item_rows, static_cast<uint32_t>(spec.max_items()),
-             RowLayout(spec.signature().item_columns(), sizeof(ItemRecord)),
-             static_cast<uint32_t>(MixSeed(seed, 0)), steps_),
+      step_capacity_(header.step_capacity()),
+      layout_(spec),
+      state_(regions[kStateRegion]),
+      steps_(regions[kStepsRegion], regions[kPayloadRegion], step_capacity_,
+             layout_.step),
+      items_(regions[kItemsRegion], layout_.item,
+             {.capacity = static_cast<uint32_t>(spec.max_items()),
+              .first_generation = header.first_generation(),
+              .remover = spec.remover(),
+              .by_age = spec.selector().kind() == v1::Selector::FIFO},
+             steps_),
       tree_(static_cast<uint32_t>(spec.max_items())),
+      writers_(regions[kWritersRegion]),
       random_(MixSeed(seed, 1)) {
   const v1::TableSignature& signature = spec_.signature();
   for (const v1::View& view : signature.views()) {
@@ -105,18 +79,21 @@ v1::TableStats Table::Stats() const {
   stats.set_mass(tree_.total());
   stats.set_size(items_.size());
   stats.set_inserted(items_.inserted());
-  stats.set_sampled(sampled_);
-  stats.set_steps(steps_appended_);
-  stats.set_episodes(episodes_);
-  stats.set_bytes(steps_.size() * steps_.layout().stride +
-                  items_.size() * item_bytes_);
-  stats.set_skipped(skipped_);
+  stats.set_sampled(state_.sampled());
+  stats.set_steps(state_.commit().steps);
+  stats.set_episodes(state_.commit().episodes);
+  stats.set_bytes(steps_.size() * layout_.step_bytes +
+                  items_.size() * layout_.item_bytes);
+  stats.set_skipped(state_.commit().skipped);
   return stats;
 }
 
 double Table::Mass(float priority) const {
   const v1::Selector& selector = spec_.selector();
-  if (selector.kind() == v1::Selector::UNIFORM) return 1;
+  if (selector.kind() == v1::Selector::UNIFORM ||
+      selector.kind() == v1::Selector::FIFO) {
+    return 1;
+  }
   const double base = static_cast<double>(priority) + selector.epsilon();
   return std::clamp(std::pow(base, selector.alpha()), kMinMass, kMaxMass);
 }
@@ -150,8 +127,11 @@ absl::StatusOr<v1::UpdatePrioritiesResponse> Table::UpdatePriorities(
       ++unknown;
       continue;
     }
-    const ItemRecord& record = items_.record(slot);
-    if (!record.live || record.generation != request.generation(j)) continue;
+    if (!items_.live(slot) ||
+        items_.generation(slot) != request.generation(j)) {
+      continue;
+    }
+    items_.SetPriority(slot, request.priority(j));
     slots_.push_back(slot);
     masses_.push_back(Mass(request.priority(j)));
   }
@@ -168,13 +148,17 @@ absl::Status Table::CheckInvariants() const {
   QFLEET_RETURN_IF_ERROR(items_.CheckInvariants());
   for (uint32_t slot = 0; slot < items_.capacity(); ++slot) {
     const ItemRecord& item = items_.record(slot);
+    const bool live = items_.live(slot);
     const auto wrong = [slot](absl::string_view what) {
       return absl::InternalError(absl::StrCat("table: slot ", slot, what));
     };
-    if ((tree_.Get(slot) > 0) != (item.live != 0)) {
+    if ((tree_.Get(slot) > 0) != live) {
       return wrong(" has a mass and no item, or an item and no mass");
     }
-    if (!item.live) continue;
+    if (!live) continue;
+    if (tree_.Get(slot) != Mass(item.value.priority)) {
+      return wrong(" has a mass that is not its priority's");
+    }
     if (!steps_.Holds(item.span.last_id) ||
         !steps_.Holds(item.span.oldest_id())) {
       return wrong(" has an item whose steps are gone");

@@ -4,8 +4,8 @@
 // stream. Step id n = 0, 1, 2, ... lies in row n % capacity. Each row has a
 // header that links it to the step before it in its stream and says how far
 // into its episode it is; frame stacks are read by walking these links.
-// Items stand in slots, a ring as well (FIFO). An item knows the ids of its
-// first and last step. When a step's row is to be reused, the items that read
+// Items stand in slots (item_slots.h). An item knows the ids of its first and
+// last step. When a step's row is to be reused, the items that read
 // it are removed first: each row heads a list of the items whose *oldest* step
 // (the first one's frame stack included) it is. So an item in the tree can
 // always be materialised, and a sample never has to be rejected.
@@ -21,6 +21,12 @@
 // not written. Likewise a reservation pins its own rows. Reserve evicts first
 // and assigns ids at once; Writable says whether the last reader of the rows
 // to be overwritten has left.
+//
+// All that is acknowledged is in the storage's regions, written such that a
+// process killed at any moment leaves a table that can be opened again: rows
+// are whole or known to be torn, and a batch becomes part of the table by one
+// record (table_state.h). What can be derived (lists, the tree, where streams
+// stand) is in memory only; Create derives it anew.
 //
 // Thread-compatible, except that CheckBatch, Write and Gather may run while
 // other methods do, as above.
@@ -38,13 +44,14 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/random.h"
+#include "common/table_layout.h"
 #include "qfleet/v1/replay.pb.h"
 #include "replay_server/core/append_plan.h"
 #include "replay_server/core/item_slots.h"
-#include "replay_server/core/row_layout.h"
 #include "replay_server/core/step_ring.h"
 #include "replay_server/core/storage.h"
 #include "replay_server/core/sum_tree.h"
+#include "replay_server/core/table_state.h"
 #include "replay_server/core/writer_book.h"
 
 namespace qfleet {
@@ -57,19 +64,30 @@ struct ItemKey {
 
 class Table {
  public:
-  // `storage` must outlive the table and be new to it; its regions are named
-  // "TABLE.steps" and "TABLE.items". INVALID_ARGUMENT if the spec is not
-  // valid or max_bytes too small for 64 steps and the items;
-  // RESOURCE_EXHAUSTED if there is no memory. `seed` seeds the draws and the
-  // first generation number (so that keys of an earlier life of the shard
-  // are stale in this one).
+  // `storage` must outlive the table and is for it alone. If it has the rows of
+  // an earlier life, the table begins with them. INVALID_ARGUMENT if the spec
+  // is not valid or max_bytes too small for 64 steps and the items;
+  // RESOURCE_EXHAUSTED if there is no room; FAILED_PRECONDITION if the storage
+  // has another table; DATA_LOSS if it is damaged beyond use. `seed` seeds the
+  // draws, and the generation numbers of a new table (so that keys of an
+  // earlier one that lost its memory are stale).
   static absl::StatusOr<std::unique_ptr<Table>> Create(
-      const v1::TableSpec& spec, Storage& storage, uint64_t seed);
+      const v1::TableSpec& spec, Storage& storage, uint64_t seed,
+      uint32_t shard = 0);
 
   const v1::TableSpec& spec() const { return spec_; }
   v1::TableStats Stats() const;
   // Rows of the step ring: 5/4 of max_items + 1024, or what max_bytes allows.
   uint64_t step_capacity() const { return step_capacity_; }
+
+  // What Create found.
+  struct Recovery {
+    bool recovered = false;  // There was an earlier life.
+    uint64_t items = 0;
+    uint64_t dropped = 0;        // Items whose rows were torn or damaged.
+    uint64_t damaged_steps = 0;  // Whose header did not match its checksum.
+  };
+  const Recovery& recovery() const { return recovery_; }
 
   // ---- Appending ----------------------------------------------------------
 
@@ -103,9 +121,14 @@ class Table {
 
   struct Drawing;
 
-  // `count` items, independently, each with probability mass / total mass.
-  // Counts them as sampled. FAILED_PRECONDITION if the table's mass is 0 and
-  // `count` is not.
+  // How many items may be drawn now: without bound if there is one, but with
+  // the selector FIFO what is left of the queue. Never more than MaxDrawable.
+  uint64_t Drawable() const;
+  uint64_t MaxDrawable() const;
+
+  // `count` items: independently, each with probability mass / total mass, or
+  // with the selector FIFO the next ones of the queue. Counts them as sampled.
+  // FAILED_PRECONDITION if `count` exceeds Drawable.
   absl::StatusOr<std::unique_ptr<Drawing>> Draw(uint32_t count);
 
   // Fills stats, slot, generation, mass, item_columns and views of `response`.
@@ -120,6 +143,31 @@ class Table {
   absl::StatusOr<v1::UpdatePrioritiesResponse> UpdatePriorities(
       const v1::UpdatePrioritiesRequest& request);
 
+  // ---- Verification -------------------------------------------------------
+
+  // Create looks at headers and items, which is quick. The payload that an
+  // earlier life left is verified piece by piece, from the oldest:
+  //
+  //   while (auto piece = BeginVerify(1024)) {     // lock
+  //     damaged = Verify(*piece);                  // no lock
+  //     EndVerify(std::move(piece), damaged);      // lock
+  //   }
+  struct VerifyPiece;
+  std::unique_ptr<VerifyPiece> BeginVerify(uint64_t max_rows);
+  // Ids of steps whose payload does not match its checksum.
+  std::vector<uint64_t> Verify(const VerifyPiece& piece) const;
+  // Removes those steps and the items that read them.
+  void EndVerify(std::unique_ptr<VerifyPiece> piece,
+                 const std::vector<uint64_t>& damaged);
+
+  struct Verified {
+    uint64_t steps = 0;  // Verified so far ...
+    uint64_t total = 0;  // ... of so many.
+    uint64_t damaged_steps = 0;
+    uint64_t damaged_items = 0;
+  };
+  const Verified& verified() const { return verified_; }
+
   // For tests: links, lists, tree and counters agree.
   absl::Status CheckInvariants() const;
 
@@ -133,34 +181,41 @@ class Table {
   // The step rows that a drawn item's views read.
   class Frames;
 
-  Table(const v1::TableSpec& spec, uint64_t step_capacity, char* step_rows,
-        char* item_rows, uint64_t seed);
+  Table(const v1::TableSpec& spec, const v1::TableHeader& header,
+        absl::Span<char* const> regions, uint64_t seed);
 
+  // Takes what an earlier life left. DATA_LOSS if that cannot be.
+  absl::Status Recover();
+  void RecoverStreams();
   absl::Status CheckSteps(const v1::AppendBatch& batch) const;
   absl::Status CheckItems(const v1::AppendBatch& batch) const;
   void EvictRows(uint64_t first_id, uint64_t end_id);
   uint32_t InsertItem(const v1::AppendBatch& batch, const PlannedItem& item);
+  void DrawByMass(uint32_t count, Drawing& drawing);
+  void DrawInOrder(uint32_t count, Drawing& drawing);
   void CopyDrawnItems(Drawing& drawing) const;
+  uint16_t MaxTimesSampled() const;
   double Mass(float priority) const;
 
   const v1::TableSpec spec_;
   const uint64_t step_capacity_;
-  const uint64_t item_bytes_;      // Of one item: row and share of the tree.
+  const TableLayout layout_;
   std::vector<ViewLayout> views_;  // In the signature's order.
   ViewReach reach_;
 
+  TableState state_;
   StepRing steps_;
   ItemSlots items_;
   SumTree tree_;  // A leaf for each slot.
   WriterBook writers_;
   Random random_;
   // Rows of these step ids and of later ones may be in use outside the lock:
-  // one for each reservation and each drawing.
+  // one for each reservation, drawing and piece that is verified.
   std::multiset<uint64_t> pins_;
-  uint64_t steps_appended_ = 0;
-  uint64_t episodes_ = 0;
-  uint64_t sampled_ = 0;
-  uint64_t skipped_ = 0;
+  Recovery recovery_;
+  Verified verified_;
+  uint64_t verify_next_ = 0;  // Ids from here ...
+  uint64_t verify_end_ = 0;   // ... to here are not verified yet.
   // Scratch of the method that runs.
   std::vector<uint32_t> slots_;
   std::vector<double> masses_;
@@ -173,6 +228,13 @@ struct Table::Reservation {
   uint64_t first_id = 0;
   uint64_t end_id = 0;
   AppendPlan plan;
+  std::multiset<uint64_t>::iterator pin;
+};
+
+// Steps [first, end) while they are verified. Callers only keep it.
+struct Table::VerifyPiece {
+  uint64_t first_id = 0;
+  uint64_t end_id = 0;
   std::multiset<uint64_t>::iterator pin;
 };
 

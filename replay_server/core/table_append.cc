@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/status_macros.h"
+#include "common/table_layout.h"
 #include "common/table_spec.h"
 #include "replay_server/core/table.h"
 
@@ -158,11 +159,18 @@ void Table::Write(const Reservation& reservation) {
   const std::vector<PlannedStep>& planned = reservation.plan.steps;
   for (size_t j = 0; j < planned.size(); ++j) {
     const uint64_t id = reservation.first_id + j;
-    StepHeader& header = steps_.header(id);
+    const v1::AppendBatch& batch = *reservation.batch;
+    const auto row = static_cast<int>(planned[j].row);
+    StepHeader& header = steps_.BeginWrite(id);
+    header.writer_id = reservation.writer_id;
+    header.sequence = batch.sequence();
+    header.index = batch.step_index(row);
+    header.stream = batch.step_stream(row);
     header.prev_distance = planned[j].prev_distance;
     header.episode_offset = planned[j].episode_offset;
-    CopyColumns(reservation.batch->step_columns(), planned[j].row,
-                steps_.layout(), steps_.row(id));
+    CopyColumns(batch.step_columns(), planned[j].row, steps_.layout(),
+                steps_.row(id));
+    steps_.EndWrite(id);
   }
 }
 
@@ -182,14 +190,19 @@ v1::AppendResponse Table::Commit(std::unique_ptr<Reservation> reservation) {
   const uint32_t skipped =
       plan.skipped_items + static_cast<uint32_t>(plan.items.size()) - stored;
 
-  WriterState& writer = writers_.Use(reservation->writer_id);
-  writer.last_sequence = batch.sequence();
+  CommitRecord commit = state_.commit();
+  commit.inserted = items_.inserted();
+  commit.steps += plan.steps.size();
+  commit.episodes += plan.episodes;
+  commit.skipped += skipped;
+  commit.writer_id = reservation->writer_id;
+  commit.sequence = batch.sequence();
+  state_.Commit(commit);
+  WriterState& writer = writers_.Commit(commit.writer_id, commit.sequence,
+                                        state_.commit().number);
   for (const auto& [stream, state] : plan.streams) {
     writer.streams[stream] = state;
   }
-  steps_appended_ += plan.steps.size();
-  episodes_ += plan.episodes;
-  skipped_ += skipped;
   pins_.erase(reservation->pin);
 
   v1::AppendResponse response;
@@ -201,9 +214,10 @@ v1::AppendResponse Table::Commit(std::unique_ptr<Reservation> reservation) {
 
 uint32_t Table::InsertItem(const v1::AppendBatch& batch,
                            const PlannedItem& item) {
-  const uint32_t slot = items_.Insert(item.span);
+  const uint32_t slot = items_.BeginInsert(item.span);
   CopyColumns(batch.item_columns(), item.row, items_.layout(),
               items_.row(slot));
+  items_.EndInsert(slot, batch.item_priority(static_cast<int>(item.row)));
   return slot;
 }
 

@@ -18,28 +18,80 @@ constexpr size_t kAhead = 16;
 
 }  // namespace
 
+uint16_t Table::MaxTimesSampled() const {
+  return static_cast<uint16_t>(
+      std::max(spec_.selector().max_times_sampled(), 1u));
+}
+
+uint64_t Table::Drawable() const {
+  if (items_.size() == 0) return 0;
+  if (spec_.selector().kind() != v1::Selector::FIFO) return MaxDrawable();
+  // Only the oldest item may have been drawn already.
+  const uint16_t times = MaxTimesSampled();
+  const uint16_t drawn = items_.record(items_.Oldest()).value.sampled;
+  return items_.size() * times - std::min<uint16_t>(drawn, times - 1);
+}
+
+uint64_t Table::MaxDrawable() const {
+  if (spec_.selector().kind() != v1::Selector::FIFO) return ~uint64_t{0};
+  return spec_.max_items() * MaxTimesSampled();
+}
+
 absl::StatusOr<std::unique_ptr<Table::Drawing>> Table::Draw(uint32_t count) {
   auto drawing = std::make_unique<Drawing>();
   drawing->stats = Stats();
-  if (count > 0 && !(drawing->stats.mass() > 0)) {
+  if (count > Drawable()) {
     return absl::FailedPreconditionError(
-        absl::StrCat("count = ", count, ": allowed is 0, as table \"",
-                     spec_.name(), "\" is empty"));
+        absl::StrCat("count = ", count, ": allowed is at most ", Drawable(),
+                     ", what table \"", spec_.name(), "\" has to draw"));
   }
-  std::vector<double> uniforms(count);
-  for (double& uniform : uniforms) uniform = random_.Uniform();
   drawing->slots.resize(count);
   drawing->masses.resize(count);
-  tree_.Sample(uniforms, absl::MakeSpan(drawing->slots),
-               absl::MakeSpan(drawing->masses));
-  sampled_ += count;
-  CopyDrawnItems(*drawing);
+  const bool in_order = spec_.selector().kind() == v1::Selector::FIFO;
   uint64_t oldest = steps_.next_id();
+  if (in_order) {
+    DrawInOrder(count, *drawing);
+  } else {
+    DrawByMass(count, *drawing);
+  }
+  if (count > 0) state_.SetSampled(state_.sampled() + count);
   for (const ItemSpan& span : drawing->spans) {
     oldest = std::min(oldest, span.oldest_id());
   }
   drawing->pin = pins_.insert(oldest);
   return drawing;
+}
+
+void Table::DrawByMass(uint32_t count, Drawing& drawing) {
+  std::vector<double> uniforms(count);
+  for (double& uniform : uniforms) uniform = random_.Uniform();
+  tree_.Sample(uniforms, absl::MakeSpan(drawing.slots),
+               absl::MakeSpan(drawing.masses));
+  CopyDrawnItems(drawing);
+}
+
+void Table::DrawInOrder(uint32_t count, Drawing& drawing) {
+  const uint16_t times = MaxTimesSampled();
+  std::vector<uint32_t> used_up;
+  uint32_t oldest = 0;
+  uint16_t sampled = times;  // Of `oldest`.
+  std::fill(drawing.masses.begin(), drawing.masses.end(), 1.0);
+  const auto take = [&](uint32_t slot) {
+    oldest = slot;
+    sampled = std::min<uint16_t>(items_.record(slot).value.sampled, times - 1);
+  };
+  // The items stay in their place until all were copied.
+  auto next = items_.by_age().begin();
+  for (uint32_t& slot : drawing.slots) {
+    if (sampled == times) take((next++)->second);
+    slot = oldest;
+    if (++sampled == times) used_up.push_back(slot);
+  }
+  if (count > 0 && sampled < times) items_.SetSampled(oldest, sampled);
+  CopyDrawnItems(drawing);
+  for (uint32_t slot : used_up) items_.Remove(slot);
+  masses_.assign(used_up.size(), 0.0);
+  tree_.Set(used_up, masses_);
 }
 
 // An item may be gone when its views are gathered, so all of it but the steps
@@ -55,7 +107,7 @@ void Table::CopyDrawnItems(Drawing& drawing) const {
       __builtin_prefetch(items_.row(drawing.slots[j + kAhead]));
     }
     const ItemRecord& record = items_.record(drawing.slots[j]);
-    drawing.generations[j] = record.generation;
+    drawing.generations[j] = items_.generation(drawing.slots[j]);
     drawing.spans[j] = record.span;
     if (payload == 0) continue;
     std::memcpy(drawing.item_columns.data() + j * payload,
@@ -75,6 +127,7 @@ class Table::Frames {
     for (size_t j = 0; j < size; ++j) {
       at[j] = ids[j];
       __builtin_prefetch(ring_.row(at[j]));
+      if (reach_ > 1) __builtin_prefetch(&ring_.header(at[j]));
     }
     for (uint32_t back = 0; back < reach_; ++back) {
       for (size_t j = 0; j < size; ++j) {
@@ -85,6 +138,7 @@ class Table::Frames {
         if (header.episode_offset == 0) continue;
         at[j] -= header.prev_distance;
         __builtin_prefetch(ring_.row(at[j]));
+        __builtin_prefetch(&ring_.header(at[j]));
       }
     }
   }

@@ -4,14 +4,17 @@
 // again would be stored again, and a stream goes on at its next episode. It
 // takes 65,536 other writers' batches for that to happen.
 //
+// Region "writers", little-endian: kMaxWriters slots of WriterSlot. Streams are
+// not in it; a table that is opened again finds them in its steps.
+//
 // Thread-compatible.
 
 #ifndef QFLEET_REPLAY_SERVER_CORE_WRITER_BOOK_H_
 #define QFLEET_REPLAY_SERVER_CORE_WRITER_BOOK_H_
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 
@@ -26,40 +29,55 @@ struct StreamState {
 
 struct WriterState {
   uint64_t last_sequence = 0;
-  uint64_t last_used = 0;
+  uint64_t last_used = 0;  // The number of its last commit.
+  uint32_t slot = 0;
   absl::flat_hash_map<uint32_t, StreamState> streams;
 };
+
+struct WriterSlot {
+  uint64_t writer_id;  // 0: empty.
+  uint64_t last_sequence;
+  uint64_t last_used;
+  uint32_t check;  // XXH3, lower 32 bits, of the fields before.
+  uint32_t unused;
+};
+static_assert(sizeof(WriterSlot) == 32);
 
 class WriterBook {
  public:
   static constexpr size_t kMaxWriters = 65536;
   static constexpr size_t kMaxStreams = 65536;  // Of one writer.
+  static constexpr uint64_t kBytes = kMaxWriters * sizeof(WriterSlot);
+
+  // `region`: kBytes, zero when new.
+  explicit WriterBook(char* region);
+
+  // Takes what an earlier life left. Slots that are torn are empty.
+  void Recover();
 
   // Null if not known.
   const WriterState* Find(uint64_t writer_id) const {
     auto found = writers_.find(writer_id);
     return found == writers_.end() ? nullptr : &found->second;
   }
-
-  // The writer's state, new if need be; valid until the next call.
-  WriterState& Use(uint64_t writer_id) {
-    const auto [found, is_new] = writers_.try_emplace(writer_id);
-    found->second.last_used = ++uses_;
-    if (is_new && writers_.size() > kMaxWriters) {
-      // A search through all, which only a new writer beyond the bound costs.
-      writers_.erase(std::min_element(
-          writers_.begin(), writers_.end(), [](const auto& a, const auto& b) {
-            return a.second.last_used < b.second.last_used;
-          }));
-    }
-    return found->second;
+  WriterState* Find(uint64_t writer_id) {
+    auto found = writers_.find(writer_id);
+    return found == writers_.end() ? nullptr : &found->second;
   }
+
+  // A batch of this writer is stored; `commit` numbers them all. The writer's
+  // state, new if need be, valid until the next call.
+  WriterState& Commit(uint64_t writer_id, uint64_t sequence, uint64_t commit);
 
   size_t size() const { return writers_.size(); }
 
  private:
+  uint32_t FreeSlot();
+
+  WriterSlot* const slots_;
   absl::flat_hash_map<uint64_t, WriterState> writers_;
-  uint64_t uses_ = 0;
+  uint32_t never_used_ = 0;     // Slots from here on are empty.
+  std::vector<uint32_t> free_;  // And these.
 };
 
 }  // namespace qfleet

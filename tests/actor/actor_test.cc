@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "actor/evaluator.h"
-#include "common/checkpoint_file.h"
+#include "common/hash.h"
 #include "envs/registry.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -7,7 +7,7 @@
 
 #include "absl/time/clock.h"
 #include "actor/weight_subscriber.h"
-#include "common/checkpoint_file.h"
+#include "common/hash.h"
 #include "common/grpc.h"
 #include "common/metrics.h"
 #include "envs/registry.h"

@@ -9,6 +9,7 @@
 
 #include "absl/types/span.h"
 #include "common/random.h"
+#include "common/table_layout.h"
 #include "gtest/gtest.h"
 
 namespace qfleet {
@@ -182,10 +183,10 @@ TEST(SumTreeTest, DrawsFollowTheMasses) {
 }
 
 TEST(SumTreeTest, BytesCountEveryLevel) {
-  EXPECT_EQ(SumTree::BytesFor(1), 64u);
-  EXPECT_EQ(SumTree::BytesFor(8), 64u);
-  EXPECT_EQ(SumTree::BytesFor(9), 3 * 64u);
-  EXPECT_EQ(SumTree::BytesFor(65), (9 + 2 + 1) * 64u);
+  EXPECT_EQ(SumTreeBytes(1), 64u);
+  EXPECT_EQ(SumTreeBytes(8), 64u);
+  EXPECT_EQ(SumTreeBytes(9), 3 * 64u);
+  EXPECT_EQ(SumTreeBytes(65), (9 + 2 + 1) * 64u);
 }
 
 }  // namespace

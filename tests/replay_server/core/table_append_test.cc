@@ -213,17 +213,37 @@ TEST_F(TableAppendTest, DrawingHoldsBackWhoeverWouldOverwriteItsSteps) {
 }
 
 TEST(WriterBookTest, ForgetsTheWriterUnusedForLongest) {
-  WriterBook book;
+  std::vector<char> region(WriterBook::kBytes);
+  WriterBook book(region.data());
+  uint64_t commit = 0;
   for (uint64_t id = 1; id <= WriterBook::kMaxWriters; ++id) {
-    book.Use(id).last_sequence = id;
+    book.Commit(id, id, ++commit);
   }
-  book.Use(1);
-  EXPECT_EQ(book.Use(1000000).last_sequence, 0u);
-  EXPECT_EQ(book.size(), WriterBook::kMaxWriters);
-  EXPECT_EQ(book.Find(2), nullptr);
-  ASSERT_NE(book.Find(1), nullptr);
-  EXPECT_EQ(book.Find(1)->last_sequence, 1u);
-  EXPECT_NE(book.Find(3), nullptr);
+  book.Commit(1, 2, ++commit);
+  book.Commit(1000000, 1, ++commit);
+  for (int life = 0; life < 2; ++life) {
+    WriterBook again(region.data());
+    if (life == 1) again.Recover();
+    const WriterBook& known = life == 0 ? book : again;
+    EXPECT_EQ(known.size(), WriterBook::kMaxWriters);
+    EXPECT_EQ(known.Find(2), nullptr);
+    ASSERT_NE(known.Find(1), nullptr);
+    EXPECT_EQ(known.Find(1)->last_sequence, 2u);
+    EXPECT_NE(known.Find(3), nullptr);
+    EXPECT_NE(known.Find(1000000), nullptr);
+  }
+}
+
+TEST(WriterBookTest, TornSlotIsEmptyAndUsedAgain) {
+  std::vector<char> region(WriterBook::kBytes);
+  WriterBook book(region.data());
+  for (uint64_t id = 1; id <= 3; ++id) book.Commit(id, 10 * id, id);
+  region[sizeof(WriterSlot) + 9] ^= 1;  // Of the second writer's sequence.
+  WriterBook again(region.data());
+  again.Recover();
+  EXPECT_EQ(again.size(), 2u);
+  EXPECT_EQ(again.Find(2), nullptr);
+  EXPECT_EQ(again.Commit(4, 40, 4).slot, 1u);
 }
 
 }  // namespace

@@ -92,7 +92,7 @@ class TableFixture : public testing::Test {
     ASSERT_EQ(Append(batch).items_stored(), 3u);
   }
 
-  std::unique_ptr<AnonymousStorage> storage_;
+  std::unique_ptr<Storage> storage_;
   std::unique_ptr<Table> table_;
   std::unique_ptr<TableModel> model_;
 };

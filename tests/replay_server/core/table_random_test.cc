@@ -12,9 +12,11 @@
 #include <vector>
 
 #include "common/random.h"
+#include "common/table_layout.h"
 #include "gtest/gtest.h"
 #include "replay_server/core/table.h"
 #include "tests/replay_server/core/table_model.h"
+#include "tests/temp_directory.h"
 
 namespace qfleet {
 namespace {
@@ -44,11 +46,11 @@ struct Sampler {
 
 class Exercise {
  public:
-  Exercise(const v1::TableSpec& spec, uint64_t seed)
-      : random_(seed), writers_(kWriters) {
-    auto table = Table::Create(spec, storage_, seed);
-    EXPECT_TRUE(table.ok()) << table.status();
-    table_ = *std::move(table);
+  // In memory, or in files under `directory`, which are opened again and again.
+  Exercise(const v1::TableSpec& spec, uint64_t seed,
+           const std::string& directory = "")
+      : spec_(spec), directory_(directory), random_(seed), writers_(kWriters) {
+    Open(seed);
     model_ = std::make_unique<TableModel>(spec, table_->step_capacity());
     for (Writer& writer : writers_) writer.id = ++last_writer_;
   }
@@ -62,6 +64,9 @@ class Exercise {
     }
     EXPECT_GT(model_->Stats().sampled(), 0u);
     EXPECT_GT(waits_, 0) << "no reservation ever had to wait";
+    if (!directory_.empty()) {
+      EXPECT_GT(reopened_, 10);
+    }
     EXPECT_GT(stale_, 0) << "no priority was ever stale";
   }
 
@@ -69,7 +74,53 @@ class Exercise {
   const Table& table() const { return *table_; }
 
  private:
+  void Open(uint64_t seed) {
+    table_.reset();
+    if (directory_.empty()) {
+      storage_ = std::make_unique<AnonymousStorage>();
+    } else {
+      storage_ = std::make_unique<MappedStorage>(directory_ + "/table",
+                                                 MappedStorage::Mode::kServe);
+    }
+    auto table = Table::Create(spec_, *storage_, seed);
+    ASSERT_TRUE(table.ok()) << table.status();
+    table_ = *std::move(table);
+  }
+
+  // Nothing is acknowledged that is not in the table's regions.
+  void Reopen() {
+    while (!samplers_.empty()) GatherAndRelease();
+    // In the order of their reservation, of which none waits for a later one.
+    for (;;) {
+      Writer* oldest = nullptr;
+      for (Writer& writer : writers_) {
+        if (writer.reservation == nullptr) continue;
+        if (oldest == nullptr ||
+            writer.batch->first_id < oldest->batch->first_id) {
+          oldest = &writer;
+        }
+      }
+      if (oldest == nullptr) break;
+      if (!oldest->written) Write(*oldest);
+      ASSERT_TRUE(oldest->written);
+      Commit(*oldest);
+    }
+    Open(random_.Bits());
+    ASSERT_TRUE(table_->recovery().recovered);
+    ASSERT_EQ(table_->recovery().dropped, 0u);
+    for (const Writer& writer : writers_) {
+      ASSERT_EQ(table_->LastSequence(writer.id), writer.sequence);
+    }
+    while (auto piece = table_->BeginVerify(7)) {
+      const std::vector<uint64_t> damaged = table_->Verify(*piece);
+      ASSERT_TRUE(damaged.empty());
+      table_->EndVerify(std::move(piece), damaged);
+    }
+    ++reopened_;
+  }
+
   void Operate() {
+    if (!directory_.empty() && random_.Below(100) == 0) Reopen();
     Writer& writer = writers_[random_.Below(kWriters)];
     switch (random_.Below(8)) {
       case 0:
@@ -293,7 +344,9 @@ class Exercise {
         << expected.ShortDebugString();
   }
 
-  AnonymousStorage storage_;
+  const v1::TableSpec spec_;
+  const std::string directory_;
+  std::unique_ptr<Storage> storage_;
   std::unique_ptr<Table> table_;
   std::unique_ptr<TableModel> model_;
   Random random_;
@@ -304,16 +357,15 @@ class Exercise {
   std::map<std::pair<uint64_t, uint32_t>, uint64_t> first_index_;
   uint64_t last_writer_ = 0;
   int waits_ = 0;
+  int reopened_ = 0;
   int64_t stale_ = 0;
 };
 
 // A table of exactly so many items and steps.
 v1::TableSpec Spec(uint64_t max_items, uint64_t steps) {
-  // A step row has 16 + 14 bytes, rounded up; an item 32 + 16 and its share of
-  // the tree.
-  const uint64_t tree = SumTree::BytesFor(static_cast<uint32_t>(max_items));
-  const uint64_t item = 48 + (tree + max_items - 1) / max_items;
-  return ModelSpec(max_items, max_items * item + steps * 32);
+  const v1::TableSpec spec = ModelSpec(max_items, 0);
+  return ModelSpec(max_items, static_cast<uint64_t>(
+                                  BytesFor(spec, static_cast<double>(steps))));
 }
 
 class TableRandomTest : public testing::TestWithParam<uint64_t> {};
@@ -329,6 +381,14 @@ TEST_P(TableRandomTest, ItemsAndStepsAreTheBound) {
   Exercise exercise(Spec(50, 130), GetParam());
   exercise.Run(6000);
   EXPECT_GT(exercise.model().Stats().inserted(), 50 * 50u);
+}
+
+TEST_P(TableRandomTest, OpenedAgainIsTheSame) {
+  // Large enough that no stream is silent for a whole lap: such a one is
+  // forgotten by a table that is opened again.
+  const TempDirectory directory;
+  Exercise exercise(Spec(150, 600), GetParam(), directory.path());
+  exercise.Run(6000);
 }
 
 TEST_P(TableRandomTest, Uniform) {

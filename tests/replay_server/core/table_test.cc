@@ -28,12 +28,13 @@ TEST_F(TableTest, MaxBytesTooSmallSaysWhatIsNeeded) {
   AnonymousStorage storage;
   auto table = Table::Create(spec, storage, 1);
   ASSERT_EQ(table.status().code(), absl::StatusCode::kInvalidArgument);
-  // 100 items of 48 + 10 bytes (16 tree nodes of 64 make 10.24, hence 11),
-  // and 64 steps of 32.
+  // 100 items of 40 + 16 + 8 bytes and 11 of the tree (16 nodes of 64 bytes
+  // make 10.24 each), and 64 steps of 64 + 4 + 16.
   EXPECT_THAT(std::string(table.status().message()),
-              HasSubstr("max_bytes = 5000: allowed is at least 7948"));
-  EXPECT_TRUE(Table::Create(ModelSpec(100, 7948), storage, 1).ok());
-  EXPECT_FALSE(Table::Create(ModelSpec(100, 7947), storage, 1).ok());
+              HasSubstr("max_bytes = 5000: allowed is at least 12876"));
+  EXPECT_TRUE(Table::Create(ModelSpec(100, 12876), storage, 1).ok());
+  AnonymousStorage another;
+  EXPECT_FALSE(Table::Create(ModelSpec(100, 12875), another, 1).ok());
 }
 
 TEST_F(TableTest, HugeRowsAreRefusedWithoutOverflow) {

@@ -1,0 +1,49 @@
+#include "replay_server/core/data_directory.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/files.h"
+#include "common/status_macros.h"
+
+namespace qfleet {
+
+absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Lock(
+    const std::string& path) {
+  QFLEET_RETURN_IF_ERROR(MakeWritableDirectory(path));
+  const std::string file = path + "/lock";
+  const int fd = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("open ", file));
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    close(fd);
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, " is in use by another process: allowed is a folder of its own"));
+  }
+  return std::unique_ptr<DataDirectory>(new DataDirectory(path, fd));
+}
+
+DataDirectory::~DataDirectory() { close(fd_); }  // Which unlocks it.
+
+std::vector<std::string> ListTables(const std::string& path) {
+  std::vector<std::string> tables;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.is_directory() && !absl::StrContains(name, '.')) {
+      tables.push_back(name);
+    }
+  }
+  std::sort(tables.begin(), tables.end());
+  return tables;
+}
+
+}  // namespace qfleet

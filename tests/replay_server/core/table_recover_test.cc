@@ -1,0 +1,259 @@
+// A table that is opened again: after a kill at an awkward moment, and after
+// damage to its files. That nothing is lost otherwise is in
+// table_random_test.cc and tests/fault.
+
+#include <cstddef>
+#include <cstdint>
+#include <fstream>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "replay_server/core/table.h"
+#include "tests/replay_server/core/table_fixture.h"
+#include "tests/temp_directory.h"
+
+namespace qfleet {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class TableRecoverTest : public TableFixture {
+ protected:
+  TableRecoverTest() { Reopen(); }
+
+  // As after a kill: nothing is done but what was done already.
+  absl::Status TryReopen() {
+    table_.reset();
+    storage_ =
+        std::make_unique<MappedStorage>(path_, MappedStorage::Mode::kServe);
+    auto table = Table::Create(spec_, *storage_, ++lives_);
+    if (table.ok()) table_ = *std::move(table);
+    return table.status();
+  }
+  void Reopen() {
+    const absl::Status status = TryReopen();
+    ASSERT_TRUE(status.ok()) << status;
+    ASSERT_TRUE(table_->CheckInvariants().ok()) << table_->CheckInvariants();
+  }
+
+  std::string Read(const std::string& region) {
+    std::ifstream file(path_ + "/" + region, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  }
+  void Overwrite(const std::string& region, size_t offset,
+                 const std::string& bytes) {
+    std::fstream file(path_ + "/" + region,
+                      std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(offset));
+    file << bytes;
+  }
+  void Flip(const std::string& region, size_t offset) {
+    const char byte = Read(region)[offset];
+    Overwrite(region, offset, std::string(1, static_cast<char>(byte ^ 4)));
+  }
+
+  // The uids of the items that can be drawn; with Fill these are 0, 1, 2.
+  std::set<int64_t> Uids() {
+    std::set<int64_t> uids;
+    if (table_->Stats().size() == 0) return uids;
+    const v1::SampleResponse drawn = Sample(200);
+    const std::string& column = drawn.item_columns(0).data();
+    for (size_t j = 0; j < 200; ++j) {
+      int64_t uid;
+      std::memcpy(&uid, column.data() + 8 * j, 8);
+      uids.insert(uid);
+    }
+    return uids;
+  }
+
+  Table::Verified VerifyAll() {
+    while (auto piece = table_->BeginVerify(3)) {
+      const std::vector<uint64_t> damaged = table_->Verify(*piece);
+      table_->EndVerify(std::move(piece), damaged);
+    }
+    EXPECT_TRUE(table_->CheckInvariants().ok()) << table_->CheckInvariants();
+    return table_->verified();
+  }
+
+  // Steps 10 and 11, an item over both.
+  ModelBatch SecondBatch() {
+    ModelBatch batch = NewBatch(2);
+    AddSteps(batch, 0, 10, 12);
+    model_->AddItem(batch, 0, 10, 11, 4);
+    model_->Reserve(batch);
+    return batch;
+  }
+
+  v1::TableSpec spec_ = ModelSpec(100, 1 << 20);
+  const TempDirectory directory_;
+  const std::string path_ = directory_.path() + "/table";
+  uint64_t lives_ = 0;
+};
+
+TEST_F(TableRecoverTest, KilledBeforeTheCommitCanBeSentAgain) {
+  Fill();
+  ModelBatch batch = SecondBatch();
+  auto reservation = table_->Reserve(kWriter, batch.wire);
+  ASSERT_TRUE(reservation.ok());
+  table_->Write(**reservation);
+  Reopen();
+  EXPECT_EQ(table_->LastSequence(kWriter), 1u);
+  EXPECT_EQ(table_->Stats().size(), 3u);
+  EXPECT_EQ(table_->Stats().steps(), 10u);
+  auto again = table_->Reserve(kWriter, batch.wire);
+  ASSERT_TRUE(again.ok()) << again.status();
+  table_->Write(**again);
+  EXPECT_EQ(table_->Commit(*std::move(again)).items_stored(), 1u);
+  EXPECT_THAT(Uids(), ElementsAre(0, 1, 2, 3));
+  Reopen();
+  EXPECT_THAT(Uids(), ElementsAre(0, 1, 2, 3));
+  EXPECT_EQ(table_->Stats().steps(), 12u);
+}
+
+TEST_F(TableRecoverTest, KilledInMidWriteDropsTheTornRow) {
+  Fill();
+  ModelBatch batch = SecondBatch();
+  auto reservation = table_->Reserve(kWriter, batch.wire);
+  ASSERT_TRUE(reservation.ok());
+  table_->Write(**reservation);
+  Overwrite("steps", 11 * sizeof(StepHeader), std::string(20, '\0'));
+  Reopen();
+  EXPECT_THAT(Uids(), ElementsAre(0, 1, 2));
+  EXPECT_EQ(table_->recovery().dropped, 0u);
+  auto again = table_->Reserve(kWriter, batch.wire);
+  ASSERT_TRUE(again.ok()) << again.status();
+  table_->Write(**again);
+  table_->Commit(*std::move(again));
+  EXPECT_THAT(Uids(), ElementsAre(0, 1, 2, 3));
+  EXPECT_EQ(VerifyAll().damaged_steps, 0u);
+}
+
+TEST_F(TableRecoverTest, KilledBetweenCommitAndWriterBookKeepsTheSequence) {
+  Fill();
+  const std::string before = Read("writers");
+  ModelBatch batch = SecondBatch();
+  auto reservation = table_->Reserve(kWriter, batch.wire);
+  ASSERT_TRUE(reservation.ok());
+  table_->Write(**reservation);
+  table_->Commit(*std::move(reservation));
+  Overwrite("writers", 0, before);
+  Reopen();
+  EXPECT_EQ(table_->LastSequence(kWriter), 2u);
+  // And the stream goes on where the batch left it.
+  ModelBatch next = NewBatch(3);
+  AddSteps(next, 0, 12, 13);
+  model_->Reserve(next);
+  EXPECT_TRUE(table_->Reserve(kWriter, next.wire).ok());
+}
+
+TEST_F(TableRecoverTest, OneOfTwoCommitRecordsIsEnough) {
+  Fill();
+  const std::string before = Read("state");
+  ModelBatch batch = SecondBatch();
+  auto reservation = table_->Reserve(kWriter, batch.wire);
+  ASSERT_TRUE(reservation.ok());
+  table_->Write(**reservation);
+  table_->Commit(*std::move(reservation));
+  const std::string after = Read("state");
+  Flip("state", 8);  // The first copy.
+  Reopen();
+  EXPECT_EQ(table_->Stats().inserted(), 4u);
+  Overwrite("state", 0, after);
+  Flip("state", 64 + 8);  // The second one.
+  Reopen();
+  EXPECT_EQ(table_->Stats().inserted(), 4u);
+  // Killed while the first was written: the batch is not part of the table.
+  Overwrite("state", 0, before);
+  Flip("state", 8);
+  Reopen();
+  EXPECT_EQ(table_->Stats().inserted(), 3u);
+  EXPECT_THAT(Uids(), ElementsAre(0, 1, 2));
+}
+
+TEST_F(TableRecoverTest, BothCommitRecordsDamagedIsRefusedInWords) {
+  Fill();
+  Flip("state", 8);
+  Flip("state", 64 + 8);
+  const absl::Status status = TryReopen();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("commit record"));
+}
+
+TEST_F(TableRecoverTest, FlippedPayloadIsFoundAndItsItemsGo) {
+  Fill();  // Items over steps 0 to 3, 5 to 8, 9, with their stacks.
+  Flip("payload", 6 * 16 + 3);
+  Reopen();
+  EXPECT_EQ(table_->recovery().dropped, 0u) << "not looked at yet";
+  const Table::Verified verified = VerifyAll();
+  EXPECT_EQ(verified.total, 10u);
+  EXPECT_EQ(verified.steps, 10u);
+  EXPECT_EQ(verified.damaged_steps, 1u);
+  // Step 6 is read by the item over 5 to 8 and by the stack of 4 at step 9.
+  EXPECT_EQ(verified.damaged_items, 2u);
+  EXPECT_THAT(Uids(), ElementsAre(0));
+  Reopen();
+  EXPECT_THAT(Uids(), ElementsAre(0)) << "they stay away";
+}
+
+TEST_F(TableRecoverTest, FlippedStepHeaderDropsItsItemsOnly) {
+  Fill();
+  Flip("steps", 2 * sizeof(StepHeader) + offsetof(StepHeader, prev_distance));
+  Reopen();
+  EXPECT_EQ(table_->recovery().dropped, 1u);
+  EXPECT_THAT(Uids(), ElementsAre(1, 2));
+}
+
+TEST_F(TableRecoverTest, FlippedItemIsDroppedAndItsSlotUsedAgain) {
+  Fill();
+  const uint64_t stride = 56;
+  Flip("items", 1 * stride + 44);                           // A column.
+  Flip("items", 2 * stride + offsetof(ItemRecord, value));  // The priority.
+  Reopen();
+  EXPECT_EQ(table_->recovery().dropped, 2u);
+  EXPECT_THAT(Uids(), ElementsAre(0));
+  EXPECT_EQ(table_->Stats().inserted(), 3u) << "as was acknowledged";
+}
+
+TEST_F(TableRecoverTest, WriterOfADamagedStepGoesOnWithItsNextEpisode) {
+  Fill();
+  Flip("steps", 9 * sizeof(StepHeader) + offsetof(StepHeader, index));
+  Reopen();
+  EXPECT_EQ(table_->recovery().damaged_steps, 1u);
+  ModelBatch batch = NewBatch(2);
+  AddSteps(batch, 0, 10, 13, {11});
+  model_->AddItem(batch, 0, 10, 10, 1);
+  model_->AddItem(batch, 0, 11, 12, 1);
+  model_->Reserve(batch);
+  auto reservation = table_->Reserve(kWriter, batch.wire);
+  ASSERT_TRUE(reservation.ok()) << reservation.status();
+  table_->Write(**reservation);
+  const v1::AppendResponse response = table_->Commit(*std::move(reservation));
+  EXPECT_EQ(response.items_skipped(), 1u);
+  EXPECT_EQ(response.items_stored(), 1u);
+}
+
+TEST_F(TableRecoverTest, PrioritiesAndCountersSurviveAndAlphaMayChange) {
+  Fill();
+  v1::UpdatePrioritiesRequest request;
+  const v1::SampleResponse drawn = Sample(1);
+  request.add_slot(drawn.slot(0));
+  request.add_generation(drawn.generation(0));
+  request.add_priority(50);
+  ASSERT_EQ(table_->UpdatePriorities(request)->applied(), 1u);
+  const v1::TableStats before = table_->Stats();
+  Reopen();
+  EXPECT_EQ(table_->Stats().SerializeAsString(), before.SerializeAsString());
+  EXPECT_EQ(table_->UpdatePriorities(request)->applied(), 1u) << "same keys";
+  spec_.mutable_selector()->set_kind(v1::Selector::UNIFORM);
+  Reopen();
+  EXPECT_EQ(table_->Stats().mass(), 3);
+}
+
+}  // namespace
+}  // namespace qfleet
