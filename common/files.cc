@@ -23,6 +23,8 @@ std::string ParentOf(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
+}  // namespace
+
 absl::Status SyncDirectory(const std::string& path) {
   int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return Failed("open", path);
@@ -30,8 +32,6 @@ absl::Status SyncDirectory(const std::string& path) {
   close(fd);
   return result == 0 ? absl::OkStatus() : Failed("sync", path);
 }
-
-}  // namespace
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -76,6 +76,28 @@ absl::Status RenameDirectory(const std::string& from, const std::string& to) {
   if (!status.ok()) return status;
   if (rename(from.c_str(), to.c_str()) != 0) return Failed("rename to", to);
   return SyncDirectory(ParentOf(to));
+}
+
+absl::Status PreallocateFile(const std::string& path, uint64_t bytes) {
+  const int fd =
+      open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("make ", path));
+  int error = fallocate(fd, 0, 0, static_cast<off_t>(bytes)) == 0 ? 0 : errno;
+  if (error == EOPNOTSUPP) {
+    error = posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+  }
+  if (error == 0 && fsync(fd) != 0) error = errno;
+  close(fd);
+  if (error == 0) return absl::OkStatus();
+  if (error == ENOSPC || error == EDQUOT || error == EFBIG) {
+    std::error_code ignored;
+    const auto space = std::filesystem::space(
+        std::filesystem::path(path).parent_path(), ignored);
+    return absl::ResourceExhaustedError(absl::StrCat(
+        path, ": no room for ", bytes, " bytes (", std::strerror(error),
+        "); free are ", ignored ? 0 : space.available));
+  }
+  return absl::ErrnoToStatus(error, absl::StrCat("cannot preallocate ", path));
 }
 
 absl::Status MakeWritableDirectory(const std::string& path) {

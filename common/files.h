@@ -3,6 +3,7 @@
 #ifndef QFLEET_COMMON_FILES_H_
 #define QFLEET_COMMON_FILES_H_
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
@@ -21,6 +22,13 @@ absl::Status WriteFileAtomically(const std::string& path,
 // Syncs the folder `from`, renames it to `to`, which is not there, and syncs
 // the folder around it.
 absl::Status RenameDirectory(const std::string& from, const std::string& to);
+
+// So that what was made or renamed in the folder stays after a crash.
+absl::Status SyncDirectory(const std::string& path);
+
+// Makes the file, of `bytes` zeros whose room on the disk is its own:
+// RESOURCE_EXHAUSTED if there is not so much.
+absl::Status PreallocateFile(const std::string& path, uint64_t bytes);
 
 // With its parents; OK if it is there already and can be written to.
 absl::Status MakeWritableDirectory(const std::string& path);

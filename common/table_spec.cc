@@ -16,6 +16,9 @@ namespace {
 // Rows and stacks beyond this are a mistake, and would overflow sizes below.
 constexpr int64_t kMaxRowBytes = int64_t{1} << 30;
 constexpr uint32_t kMaxStack = 64;
+// The table's count of an item's draws has 16 bits, one of whose values is
+// taken (replay_server/core/item_slots.h).
+constexpr uint32_t kMaxTimesSampled = 65534;
 
 bool IsIdentifier(absl::string_view name) {
   if (name.empty() || name.size() > 64) return false;
@@ -178,7 +181,18 @@ absl::Status ValidateTableSpec(const v1::TableSpec& spec,
   const v1::Selector& selector = spec.selector();
   if (!v1::Selector::Kind_IsValid(selector.kind())) {
     return Invalid(absl::StrCat(path, ".selector.kind"),
-                   absl::StrCat(selector.kind()), "PRIORITIZED or UNIFORM");
+                   absl::StrCat(selector.kind()),
+                   "PRIORITIZED, UNIFORM or FIFO");
+  }
+  const uint32_t times = selector.max_times_sampled();
+  if (selector.kind() != v1::Selector::FIFO && times != 0) {
+    return Invalid(absl::StrCat(path, ".selector.max_times_sampled"),
+                   absl::StrCat(times), "0 unless selector.kind is FIFO");
+  }
+  if (times > kMaxTimesSampled) {
+    return Invalid(absl::StrCat(path, ".selector.max_times_sampled"),
+                   absl::StrCat(times),
+                   absl::StrCat("0 (which means 1) to ", kMaxTimesSampled));
   }
   if (!std::isfinite(selector.alpha()) || selector.alpha() < 0) {
     return Invalid(absl::StrCat(path, ".selector.alpha"),
@@ -190,21 +204,26 @@ absl::Status ValidateTableSpec(const v1::TableSpec& spec,
   }
   if (!v1::Remover_IsValid(spec.remover())) {
     return Invalid(absl::StrCat(path, ".remover"), absl::StrCat(spec.remover()),
-                   "FIFO");
+                   "FIFO or LOWEST_PRIORITY");
   }
   if (spec.max_items() < 1 || spec.max_items() > 0xfffffff0ull) {
     return Invalid(absl::StrCat(path, ".max_items"),
                    absl::StrCat(spec.max_items()), "1 to 4294967280");
   }
-  const v1::RateLimiter& limiter = spec.rate_limiter();
+  return ValidateRateLimiter(spec.rate_limiter(),
+                             absl::StrCat(path, ".rate_limiter"));
+}
+
+absl::Status ValidateRateLimiter(const v1::RateLimiter& limiter,
+                                 absl::string_view path) {
   if (!std::isfinite(limiter.samples_per_insert()) ||
       limiter.samples_per_insert() < 0) {
-    return Invalid(absl::StrCat(path, ".rate_limiter.samples_per_insert"),
+    return Invalid(absl::StrCat(path, ".samples_per_insert"),
                    absl::StrCat(limiter.samples_per_insert()), "0 or more");
   }
   if (!std::isfinite(limiter.tolerance()) ||
       (limiter.samples_per_insert() > 0 && limiter.tolerance() <= 0)) {
-    return Invalid(absl::StrCat(path, ".rate_limiter.tolerance"),
+    return Invalid(absl::StrCat(path, ".tolerance"),
                    absl::StrCat(limiter.tolerance()), "more than 0");
   }
   return absl::OkStatus();

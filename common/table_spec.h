@@ -33,6 +33,10 @@ v1::TensorSpec ViewTensor(const v1::TableSignature& signature,
 absl::Status ValidateTableSpec(const v1::TableSpec& spec,
                                absl::string_view path);
 
+// Likewise of a part of it.
+absl::Status ValidateRateLimiter(const v1::RateLimiter& limiter,
+                                 absl::string_view path);
+
 // FAILED_PRECONDITION saying in words how `theirs` differs from `ours`; OK if
 // they are equal. `who` names the other side: "the writer".
 absl::Status CheckSameSignature(const v1::TableSignature& ours,

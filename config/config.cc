@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -11,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "common/files.h"
 #include "common/status_macros.h"
+#include "common/table_layout.h"
 #include "common/table_spec.h"
 #include "config/fields.h"
 #include "envs/registry.h"
@@ -20,11 +23,6 @@
 
 namespace qfleet {
 namespace {
-
-// The least that a table spends on an item beside its columns: the tree's
-// leaf, the key, the span. The table itself knows exactly; this is enough to
-// refuse what can never work.
-constexpr double kItemOverheadBytes = 32;
 
 // Of all actors: their numbers are 32-bit.
 constexpr int64_t kMaxEnvironments = int64_t{1} << 30;
@@ -146,19 +144,21 @@ absl::Status CheckLearnerAndActors(const v1::Config& config) {
   return absl::OkStatus();
 }
 
-// That min_items fit into max_bytes at all.
+// That a shard's ring of steps has room for its share of min_items, an item
+// having a step at least, beside what two batches overwrite.
 absl::Status CheckBytes(const v1::Config& config, const v1::TableSpec& table) {
-  double step_bytes = 0;
-  for (const auto& column : table.signature().step_columns()) {
-    step_bytes += static_cast<double>(RowBytes(column));
-  }
-  double item_bytes = kItemOverheadBytes;
-  for (const auto& column : table.signature().item_columns()) {
-    item_bytes += static_cast<double>(RowBytes(column));
-  }
   const v1::ReplayConfig& replay = config.replay();
+  const int64_t streams = static_cast<int64_t>(config.actors().count()) *
+                          config.actors().environments();
+  const auto used =
+      static_cast<int32_t>(std::min<int64_t>(streams, replay.shards()));
+  const uint64_t share = ShareOf(replay.min_items(), used);
+  const uint64_t steps =
+      share + share / 4 +
+      2 * static_cast<uint64_t>(config.actors().batch_steps()) +
+      TableLayout::kMinSteps;
   const double least =
-      item_bytes * replay.max_items() + step_bytes * replay.min_items();
+      BytesFor(table, static_cast<double>(steps)) * replay.shards();
   if (static_cast<double>(replay.max_bytes()) >= least) {
     return absl::OkStatus();
   }
@@ -168,6 +168,25 @@ absl::Status CheckBytes(const v1::Config& config, const v1::TableSpec& table) {
           "at least ", NumberText(least),
           ", for replay.max_items = ", replay.max_items(),
           " and the steps of replay.min_items = ", replay.min_items()));
+}
+
+// Tables that are given rather than derived.
+absl::Status CheckTables(const v1::ReplayConfig& replay) {
+  std::vector<std::pair<std::string, const v1::TableSpec*>> tables;
+  if (replay.has_table()) tables.emplace_back("replay.table", &replay.table());
+  for (int t = 0; t < replay.more_tables_size(); ++t) {
+    tables.emplace_back(absl::StrCat("replay.more_tables[", t, "]"),
+                        &replay.more_tables(t));
+  }
+  for (const auto& [path, table] : tables) {
+    QFLEET_RETURN_IF_ERROR(ValidateTableSpec(*table, path));
+    absl::Status status = StepCapacity(*table).status();
+    if (!status.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ".", status.message()));
+    }
+  }
+  return absl::OkStatus();
 }
 
 // Forgets what ResolveConfig derived, so that a resolved config can be changed
@@ -233,10 +252,9 @@ absl::Status ValidateConfig(const v1::Config& config) {
   QFLEET_RETURN_IF_ERROR(CheckRanges(config));
   QFLEET_RETURN_IF_ERROR(CheckReplay(config));
   QFLEET_RETURN_IF_ERROR(CheckLearnerAndActors(config));
+  QFLEET_RETURN_IF_ERROR(CheckTables(config.replay()));
   if (config.replay().has_table()) {
     // A table for a learner of someone else's needs no environment of ours.
-    QFLEET_RETURN_IF_ERROR(
-        ValidateTableSpec(config.replay().table(), "replay.table"));
     if (!config.environment().has_id()) return absl::OkStatus();
     return MakeEnvironment(config.environment()).status();
   }

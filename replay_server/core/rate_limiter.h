@@ -9,6 +9,7 @@
 #define QFLEET_REPLAY_SERVER_CORE_RATE_LIMITER_H_
 
 #include <cstdint>
+#include <string>
 
 #include "qfleet/v1/replay.pb.h"
 
@@ -37,6 +38,10 @@ class RateLimiter {
     if (spec_.samples_per_insert() == 0) return true;
     return Difference(totals) >= Offset() - spec_.tolerance();
   }
+
+  // What must come first, in words; empty if it may.
+  std::string WhyNotInsert(const ReplayTotals& totals) const;
+  std::string WhyNotSample(const ReplayTotals& totals) const;
 
   const v1::RateLimiter& spec() const { return spec_; }
 

@@ -26,29 +26,6 @@ std::string HeaderPath(const std::string& directory) {
   return absl::StrCat(directory, "/header");
 }
 
-// A file of `bytes` zeros whose blocks are the file's own.
-absl::Status Preallocate(const std::string& path, uint64_t bytes) {
-  const int fd =
-      open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("make ", path));
-  int error = fallocate(fd, 0, 0, static_cast<off_t>(bytes)) == 0 ? 0 : errno;
-  if (error == EOPNOTSUPP) {
-    error = posix_fallocate(fd, 0, static_cast<off_t>(bytes));
-  }
-  if (error == 0 && fsync(fd) != 0) error = errno;
-  close(fd);
-  if (error == 0) return absl::OkStatus();
-  if (error == ENOSPC || error == EDQUOT || error == EFBIG) {
-    std::error_code ignored;
-    const auto space = std::filesystem::space(
-        std::filesystem::path(path).parent_path(), ignored);
-    return absl::ResourceExhaustedError(absl::StrCat(
-        path, ": no room for ", bytes, " bytes (", std::strerror(error),
-        "); free are ", ignored ? 0 : space.available));
-  }
-  return absl::ErrnoToStatus(error, absl::StrCat("cannot preallocate ", path));
-}
-
 }  // namespace
 
 Mapping::~Mapping() {
@@ -60,6 +37,11 @@ absl::StatusOr<v1::TableHeader> ReadTableHeader(const std::string& directory) {
   QFLEET_RETURN_IF_ERROR(ReadFramedFile(HeaderPath(directory), kHeaderMagic,
                                         "table header", header));
   return header;
+}
+
+absl::Status WriteTableHeader(const std::string& directory,
+                              const v1::TableHeader& header) {
+  return WriteFramedFile(HeaderPath(directory), kHeaderMagic, header);
 }
 
 // -------------------------------------------------------------- anonymous ---
@@ -121,12 +103,12 @@ absl::Status MappedStorage::MakeFiles(const v1::TableHeader& header) const {
   QFLEET_RETURN_IF_ERROR(MakeWritableDirectory(temporary));
   absl::Status status;
   for (const v1::TableHeader::Region& region : header.regions()) {
-    status = Preallocate(absl::StrCat(temporary, "/", region.name()),
-                         region.bytes());
+    status = PreallocateFile(absl::StrCat(temporary, "/", region.name()),
+                             region.bytes());
     if (!status.ok()) break;
   }
   if (status.ok()) {
-    status = WriteFramedFile(HeaderPath(temporary), kHeaderMagic, header);
+    status = WriteTableHeader(temporary, header);
   }
   if (status.ok()) status = RenameDirectory(temporary, directory_);
   if (!status.ok()) std::filesystem::remove_all(temporary, error);

@@ -106,6 +106,8 @@ class MappedStorage : public Storage {
 
 // The file `header` of a table's folder. DATA_LOSS if it is damaged.
 absl::StatusOr<v1::TableHeader> ReadTableHeader(const std::string& directory);
+absl::Status WriteTableHeader(const std::string& directory,
+                              const v1::TableHeader& header);
 
 }  // namespace qfleet
 

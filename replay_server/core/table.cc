@@ -46,9 +46,11 @@ absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec,
 }
 
 Table::Table(const v1::TableSpec& spec, const v1::TableHeader& header,
-             absl::Span<char* const> regions, uint64_t seed)
+             const std::vector<char*>& regions, uint64_t seed)
     : spec_(spec),
       step_capacity_(header.step_capacity()),
+      header_(header),
+      regions_(regions),
       layout_(spec),
       state_(regions[kStateRegion]),
       steps_(regions[kStepsRegion], regions[kPayloadRegion], step_capacity_,

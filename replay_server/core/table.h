@@ -46,6 +46,7 @@
 #include "common/random.h"
 #include "common/table_layout.h"
 #include "qfleet/v1/replay.pb.h"
+#include "qfleet/v1/storage.pb.h"
 #include "replay_server/core/append_plan.h"
 #include "replay_server/core/item_slots.h"
 #include "replay_server/core/step_ring.h"
@@ -168,6 +169,45 @@ class Table {
   };
   const Verified& verified() const { return verified_; }
 
+  // ---- Snapshots ----------------------------------------------------------
+
+  // The table's regions as of BeginSnapshot, at which no reservation may be
+  // open, while it goes on. Steps are pinned until they were copied, oldest
+  // first. Items are copied fast, oldest first, so that no insert catches up:
+  //
+  //   snapshot = BeginSnapshot();                          // lock
+  //   while (CopyItems(*snapshot, 256 << 10, pieces)) ...  // lock, each
+  //   while (NextSteps(*snapshot, 1 << 20, rows)) {        // no lock
+  //     write rows                                         // no lock
+  //     StepsCopied(*snapshot, rows);                      // lock
+  //   }
+  //   EndSnapshot(std::move(snapshot));                    // lock
+  //
+  // Priorities are those at the copying of their item. Opened, the copy is the
+  // table (Recover drops what items came after BeginSnapshot).
+  struct Snapshot;
+  struct Piece {
+    uint64_t offset = 0;  // In the region.
+    std::string data;
+  };
+  struct StepRows {
+    uint64_t count = 0;
+    const char* headers = nullptr;
+    uint64_t header_offset = 0;  // In the region.
+    uint64_t header_bytes = 0;
+    const char* payload = nullptr;
+    uint64_t payload_offset = 0;
+    uint64_t payload_bytes = 0;
+  };
+  std::unique_ptr<Snapshot> BeginSnapshot();
+  // Adds the next rows to `pieces`; false if there are none.
+  bool CopyItems(Snapshot& snapshot, uint64_t max_bytes,
+                 std::vector<Piece>& pieces) const;
+  bool NextSteps(const Snapshot& snapshot, uint64_t max_bytes,
+                 StepRows& rows) const;
+  void StepsCopied(Snapshot& snapshot, const StepRows& rows);
+  void EndSnapshot(std::unique_ptr<Snapshot> snapshot);
+
   // For tests: links, lists, tree and counters agree.
   absl::Status CheckInvariants() const;
 
@@ -182,7 +222,7 @@ class Table {
   class Frames;
 
   Table(const v1::TableSpec& spec, const v1::TableHeader& header,
-        absl::Span<char* const> regions, uint64_t seed);
+        const std::vector<char*>& regions, uint64_t seed);
 
   // Takes what an earlier life left. DATA_LOSS if that cannot be.
   absl::Status Recover();
@@ -199,6 +239,8 @@ class Table {
 
   const v1::TableSpec spec_;
   const uint64_t step_capacity_;
+  const v1::TableHeader header_;
+  const std::vector<char*> regions_;
   const TableLayout layout_;
   std::vector<ViewLayout> views_;  // In the signature's order.
   ViewReach reach_;
@@ -210,7 +252,7 @@ class Table {
   WriterBook writers_;
   Random random_;
   // Rows of these step ids and of later ones may be in use outside the lock:
-  // one for each reservation, drawing and piece that is verified.
+  // one for each reservation, drawing, snapshot and piece that is verified.
   std::multiset<uint64_t> pins_;
   Recovery recovery_;
   Verified verified_;
@@ -236,6 +278,18 @@ struct Table::VerifyPiece {
   uint64_t first_id = 0;
   uint64_t end_id = 0;
   std::multiset<uint64_t>::iterator pin;
+};
+
+// Callers only keep it, and read the first three.
+struct Table::Snapshot {
+  v1::TableHeader header;
+  std::string state;
+  std::string writers;
+  uint64_t next_id = 0;  // Steps from here ...
+  uint64_t end_id = 0;   // ... to here are to be copied.
+  std::multiset<uint64_t>::iterator pin;
+  uint32_t next_slot = 0;
+  uint32_t slots_left = 0;
 };
 
 // What was drawn, row j of each list for the j-th item. Callers only keep it.

@@ -50,13 +50,13 @@ absl::Status AppendReactor::Open(const v1::AppendOpen& open) {
   opened_ = true;
   // The writer is here now: what an earlier connection of it still waits for
   // it will send again.
-  shard_->CancelAppend(table_, writer_id_);
+  shard_->CancelAppends(table_, writer_id_);
   return absl::OkStatus();
 }
 
 void AppendReactor::Append(const v1::AppendBatch& batch) {
   appending_.store(true);
-  shard_->Append(table_, writer_id_, batch,
+  shard_->Append(table_, Call(), batch,
                  [this](const absl::StatusOr<v1::AppendResponse>& result) {
                    OnAppended(result);
                  });
@@ -86,7 +86,7 @@ void AppendReactor::OnWriteDone(bool ok) {
 
 void AppendReactor::OnCancel() {
   cancelled_.store(true);
-  if (appending_.load()) shard_->CancelAppend(table_, writer_id_);
+  if (appending_.load()) shard_->CancelAppends(table_, Call());
 }
 
 }  // namespace qfleet

@@ -33,6 +33,7 @@ class AppendReactor final
  private:
   ~AppendReactor() override = default;
 
+  ServedTable::AppendCall Call() const { return {writer_id_, this}; }
   absl::Status Open(const v1::AppendOpen& open);
   void Append(const v1::AppendBatch& batch);
   void OnAppended(const absl::StatusOr<v1::AppendResponse>& result);

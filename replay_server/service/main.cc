@@ -33,50 +33,90 @@ uint64_t LifeSeed() {
   return (uint64_t{device()} << 32) | device();
 }
 
-absl::Status Serve(const ProcessFlags& flags, uint32_t number,
-                   ShutdownSignal& shutdown) {
+struct ReplayFlags {
+  ProcessFlags process;
+  uint32_t shard = 0;
+  std::string data_dir;
+  std::string restore;
+};
+
+void LogTable(const v1::TableInfo& table) {
+  const v1::StorageInfo& storage = table.storage();
+  spdlog::info("table {}: {} items and {} bytes at most, {}",
+               table.spec().name(), table.spec().max_items(),
+               table.spec().max_bytes(),
+               storage.directory().empty() ? "in memory" : storage.directory());
+  if (!storage.recovered()) return;
+  spdlog::info("table {}: recovered {} items in {:.3f} s", table.spec().name(),
+               storage.recovered_items(), storage.recovery_seconds());
+  if (storage.recovery_dropped() > 0 || storage.damaged_steps() > 0) {
+    spdlog::warn("table {}: damaged: {} items and {} steps were dropped",
+                 table.spec().name(), storage.recovery_dropped(),
+                 storage.damaged_steps());
+  }
+}
+
+absl::Status Serve(const ReplayFlags& replay_flags, ShutdownSignal& shutdown) {
+  const ProcessFlags& flags = replay_flags.process;
   QFLEET_ASSIGN_OR_RETURN(v1::Config config,
                           LoadConfig(flags.config, flags.set));
-  const v1::TableSpec& table = config.replay().table();
   Metrics metrics;
-  QFLEET_ASSIGN_OR_RETURN(
-      std::unique_ptr<Shard> shard,
-      Shard::Create({number, {table}, LifeSeed()}, metrics));
-  ReplayService service(shard.get());
   GrpcServer server;
+  Shard::Options options;
+  options.number = replay_flags.shard;
+  options.tables = {config.replay().table()};
+  options.tables.insert(options.tables.end(),
+                        config.replay().more_tables().begin(),
+                        config.replay().more_tables().end());
+  options.seed = LifeSeed();
+  options.data_dir = replay_flags.data_dir;
+  options.sync_interval = absl::Seconds(config.replay().sync_interval());
+  options.restore = replay_flags.restore;
+  options.on_storage_failure = [&server] { server.SetServing(false); };
+  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Shard> shard,
+                          Shard::Create(options, metrics));
+  ReplayService service(shard.get());
   QFLEET_ASSIGN_OR_RETURN(std::string metrics_address,
                           metrics.Serve(flags.metrics));
   QFLEET_RETURN_IF_ERROR(server.Start(flags.listen, {&service}));
   server.SetServing(true);
   QFLEET_RETURN_IF_ERROR(
       WriteReadyFile(flags.ready_file, server.address(), metrics_address));
-  spdlog::info(
-      "serving table {} ({} items, {} bytes at most) at {}, metrics at {}",
-      table.name(), table.max_items(), table.max_bytes(), server.address(),
-      metrics_address);
+  const v1::DescribeResponse begin = shard->Describe();
+  for (const v1::TableInfo& table : begin.tables()) LogTable(table);
+  spdlog::info("serving at {}, metrics at {}", server.address(),
+               metrics_address);
 
   shutdown.Wait();
   server.SetServing(false);
   shard->Shutdown();
   server.Shutdown(kGrace);
-  const v1::TableStats stats = shard->Describe().tables(0).stats();
-  spdlog::info("stopped with {} items; {} inserted, {} sampled", stats.size(),
-               stats.inserted(), stats.sampled());
+  const v1::DescribeResponse end = shard->Describe();
+  for (const v1::TableInfo& table : end.tables()) {
+    spdlog::info("table {}: stopped with {} items; {} inserted, {} sampled",
+                 table.spec().name(), table.stats().size(),
+                 table.stats().inserted(), table.stats().sampled());
+  }
   return absl::OkStatus();
 }
 
 int Main(int argc, char** argv) {
   ShutdownSignal shutdown;
   CLI::App app("One shard of a qfleet replay", "qfleet-replay");
-  ProcessFlags flags;
-  flags.Register(app, "127.0.0.1:7201");
-  uint32_t number = 0;
-  app.add_option("--shard", number, "This shard's number: 0, 1, ...")
+  ReplayFlags flags;
+  flags.process.Register(app, "127.0.0.1:7201");
+  app.add_option("--shard", flags.shard, "This shard's number: 0, 1, ...")
       ->capture_default_str();
+  app.add_option("--data_dir", flags.data_dir,
+                 "A folder for this shard alone: what is stored survives the "
+                 "process. Without it the tables are in memory");
+  app.add_option("--restore", flags.restore,
+                 "A checkpoint to begin with, where --data_dir has no table "
+                 "yet");
   if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
-  const std::string role = absl::StrCat("replay-", number);
+  const std::string role = absl::StrCat("replay-", flags.shard);
   InitLog(role);
-  absl::Status status = Serve(flags, number, shutdown);
+  absl::Status status = Serve(flags, shutdown);
   return status.ok() ? kExitReached : Fail(role, status);
 }
 

@@ -1,5 +1,7 @@
 #include "replay_server/service/replay_service.h"
 
+#include <utility>
+
 #include "common/grpc.h"
 #include "common/status_macros.h"
 #include "replay_server/service/append_reactor.h"
@@ -42,6 +44,13 @@ absl::Status ServeSample(Shard& shard, SampleStream& stream) {
   return absl::OkStatus();
 }
 
+template <typename Response>
+grpc::Status Answer(absl::StatusOr<Response> result, Response& response) {
+  if (!result.ok()) return ToGrpc(result.status());
+  response = *std::move(result);
+  return grpc::Status::OK;
+}
+
 }  // namespace
 
 grpc::Status ReplayService::Describe(grpc::ServerContext*,
@@ -63,11 +72,19 @@ grpc::Status ReplayService::Sample(grpc::ServerContext*, SampleStream* stream) {
 grpc::Status ReplayService::UpdatePriorities(
     grpc::ServerContext*, const v1::UpdatePrioritiesRequest* request,
     v1::UpdatePrioritiesResponse* response) {
-  absl::StatusOr<v1::UpdatePrioritiesResponse> result =
-      shard_->UpdatePriorities(*request);
-  if (!result.ok()) return ToGrpc(result.status());
-  *response = *result;
-  return grpc::Status::OK;
+  return Answer(shard_->UpdatePriorities(*request), *response);
+}
+
+grpc::Status ReplayService::SetRateLimiter(
+    grpc::ServerContext*, const v1::SetRateLimiterRequest* request,
+    v1::SetRateLimiterResponse* response) {
+  return Answer(shard_->SetRateLimiter(*request), *response);
+}
+
+grpc::Status ReplayService::Checkpoint(grpc::ServerContext*,
+                                       const v1::CheckpointRequest* request,
+                                       v1::CheckpointResponse* response) {
+  return Answer(shard_->Checkpoint(*request), *response);
 }
 
 }  // namespace qfleet

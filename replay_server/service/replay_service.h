@@ -37,6 +37,14 @@ class ReplayService final
       grpc::ServerContext* context, const v1::UpdatePrioritiesRequest* request,
       v1::UpdatePrioritiesResponse* response) override;
 
+  grpc::Status SetRateLimiter(grpc::ServerContext* context,
+                              const v1::SetRateLimiterRequest* request,
+                              v1::SetRateLimiterResponse* response) override;
+
+  grpc::Status Checkpoint(grpc::ServerContext* context,
+                          const v1::CheckpointRequest* request,
+                          v1::CheckpointResponse* response) override;
+
  private:
   Shard* const shard_;
 };

@@ -7,21 +7,32 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status_macros.h"
+#include "replay_server/core/table_header.h"
 
 namespace qfleet {
 namespace {
 
-constexpr uint32_t kMaxDraw = 65536;
+constexpr uint64_t kMaxDraw = 65536;
 constexpr uint32_t kMaxTimeoutMs = 60000;
+
+// Of a piece that is verified; its rows cannot be overwritten meanwhile.
+constexpr uint64_t kVerifySteps = 256;
+// Of a snapshot: items that are copied under the lock at once, those that are
+// in memory before they are written, and steps that stay pinned at once.
+// Writers wait no longer than for these.
+constexpr uint64_t kItemsUnderLock = 256 << 10;
+constexpr uint64_t kItemsInMemory = 64 << 20;
+constexpr uint64_t kStepsAtOnce = 256 << 10;
 
 absl::Status ShuttingDown() {
   return absl::UnavailableError("the shard is shutting down");
 }
 
-absl::Status CheckDraw(const v1::SampleDraw& draw) {
-  if (draw.count() > kMaxDraw) {
+absl::Status CheckDraw(const v1::SampleDraw& draw, uint64_t max_drawable) {
+  const uint64_t most = std::min(kMaxDraw, max_drawable);
+  if (draw.count() > most) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "draw.count = ", draw.count(), ": allowed is at most ", kMaxDraw));
+        "draw.count = ", draw.count(), ": allowed is at most ", most));
   }
   if (draw.timeout_ms() > kMaxTimeoutMs) {
     return absl::InvalidArgumentError(
@@ -43,20 +54,25 @@ double SecondsSince(absl::Time start) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ServedTable>> ServedTable::Create(
-    const v1::TableSpec& spec, uint64_t seed, Metrics& metrics) {
-  auto storage = std::make_unique<AnonymousStorage>();
+    const v1::TableSpec& spec, uint32_t shard, std::unique_ptr<Storage> storage,
+    uint64_t seed, Metrics& metrics) {
+  const absl::Time start = absl::Now();
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Table> table,
-                          Table::Create(spec, *storage, seed));
-  return std::unique_ptr<ServedTable>(
-      new ServedTable(std::move(storage), std::move(table), metrics));
+                          Table::Create(spec, *storage, seed, shard));
+  return std::unique_ptr<ServedTable>(new ServedTable(
+      std::move(storage), std::move(table), SecondsSince(start), metrics));
 }
 
 ServedTable::ServedTable(std::unique_ptr<Storage> storage,
-                         std::unique_ptr<Table> table, Metrics& metrics)
+                         std::unique_ptr<Table> table, double recovery_seconds,
+                         Metrics& metrics)
     : storage_(std::move(storage)),
       table_(std::move(table)),
-      limiter_(table_->spec().rate_limiter()),
-      metrics_(metrics, table_->spec().name()) {}
+      metrics_(metrics, table_->spec().name()),
+      recovery_seconds_(recovery_seconds),
+      limiter_(table_->spec().rate_limiter()) {}
+
+ServedTable::~ServedTable() = default;
 
 absl::Status ServedTable::Reject(const absl::Status& status) {
   if (absl::IsInvalidArgument(status)) metrics_.rejected.Increment();
@@ -72,9 +88,9 @@ bool ServedTable::CanInsert() const {
   return limiter_.CanInsert(totals);
 }
 
-bool ServedTable::CanSample() const {
-  const v1::TableStats stats = table_->Stats();
-  return stats.mass() > 0 && limiter_.CanSample(Sum(stats, others_));
+bool ServedTable::CanSample(uint32_t count) const {
+  return table_->Drawable() >= count &&
+         limiter_.CanSample(Sum(table_->Stats(), others_));
 }
 
 // ----------------------------------------------------------------- append ---
@@ -100,7 +116,7 @@ std::optional<absl::StatusOr<v1::AppendResponse>> ServedTable::Settle(
   return response;
 }
 
-void ServedTable::Append(uint64_t writer_id, const v1::AppendBatch& batch,
+void ServedTable::Append(const AppendCall& call, const v1::AppendBatch& batch,
                          AppendDone done) {
   absl::Status status = table_->CheckBatch(batch);
   if (status.ok() && batch.sequence() == 0) {
@@ -115,12 +131,14 @@ void ServedTable::Append(uint64_t writer_id, const v1::AppendBatch& batch,
     absl::MutexLock lock(&mutex_);
     if (stopped_) {
       settled = ShuttingDown();
-    } else if (!appends_.contains(writer_id)) {
-      settled = Settle(writer_id, batch.sequence());
+    } else if (!failed_.ok()) {
+      settled = failed_;
+    } else if (!appends_.contains(call.writer_id)) {
+      settled = Settle(call.writer_id, batch.sequence());
     }
     if (!settled.has_value()) {
-      ++appends_[writer_id];
-      queue_.push_back({writer_id, &batch, std::move(done), absl::Now()});
+      ++appends_[call.writer_id];
+      queue_.push_back({call, &batch, std::move(done), absl::Now()});
     }
   }
   if (settled.has_value()) {
@@ -146,16 +164,16 @@ void ServedTable::Drain() {
 }
 
 std::optional<ServedTable::QueuedAppend> ServedTable::TakeRunnable() {
-  if (queue_.empty() || !CanInsert()) return std::nullopt;
+  if (queue_.empty() || quiescing_ || !CanInsert()) return std::nullopt;
   // A writer's batches are stored one after another.
   auto next = std::find_if(queue_.begin(), queue_.end(),
                            [this](const QueuedAppend& append) {
-                             return !storing_.contains(append.writer_id);
+                             return !storing_.contains(append.call.writer_id);
                            });
   if (next == queue_.end()) return std::nullopt;
   QueuedAppend append = std::move(*next);
   queue_.erase(next);
-  storing_.insert(append.writer_id);
+  storing_.insert(append.call.writer_id);
   items_storing_ += append.batch->item_first_size();
   metrics_.insert_wait_seconds.Increment(SecondsSince(append.since));
   return append;
@@ -167,10 +185,11 @@ absl::StatusOr<v1::AppendResponse> ServedTable::Store(
   std::unique_ptr<Table::Reservation> reservation;
   {
     absl::MutexLock lock(&mutex_);
-    auto settled = Settle(append.writer_id, append.batch->sequence());
+    if (!failed_.ok()) return failed_;
+    auto settled = Settle(append.call.writer_id, append.batch->sequence());
     if (settled.has_value()) return *std::move(settled);
-    QFLEET_ASSIGN_OR_RETURN(reservation,
-                            table_->Reserve(append.writer_id, *append.batch));
+    QFLEET_ASSIGN_OR_RETURN(
+        reservation, table_->Reserve(append.call.writer_id, *append.batch));
     auto writable = [this, &reservation] {
       return table_->Writable(*reservation);
     };
@@ -188,21 +207,36 @@ absl::StatusOr<v1::AppendResponse> ServedTable::Store(
 
 void ServedTable::NoteStored(const QueuedAppend& append) {
   absl::MutexLock lock(&mutex_);
-  storing_.erase(append.writer_id);
+  storing_.erase(append.call.writer_id);
   items_storing_ -= append.batch->item_first_size();
-  if (--appends_[append.writer_id] == 0) appends_.erase(append.writer_id);
+  if (--appends_[append.call.writer_id] == 0)
+    appends_.erase(append.call.writer_id);
 }
 
-void ServedTable::CancelAppend(uint64_t writer_id) {
+void ServedTable::CancelAppends(const AppendCall& call) {
+  CancelIf([&call](const AppendCall& queued) {
+    return queued.connection == call.connection;
+  });
+}
+
+void ServedTable::CancelAppends(uint64_t writer_id) {
+  CancelIf([writer_id](const AppendCall& queued) {
+    return queued.writer_id == writer_id;
+  });
+}
+
+void ServedTable::CancelIf(
+    const std::function<bool(const AppendCall&)>& chosen) {
   std::vector<AppendDone> cancelled;
   {
     absl::MutexLock lock(&mutex_);
     for (auto append = queue_.begin(); append != queue_.end();) {
-      if (append->writer_id != writer_id) {
+      if (!chosen(append->call)) {
         ++append;
         continue;
       }
       cancelled.push_back(std::move(append->done));
+      const uint64_t writer_id = append->call.writer_id;
       append = queue_.erase(append);
       if (--appends_[writer_id] == 0) appends_.erase(writer_id);
     }
@@ -216,7 +250,7 @@ void ServedTable::CancelAppend(uint64_t writer_id) {
 
 absl::Status ServedTable::Sample(const v1::SampleDraw& draw,
                                  v1::SampleResponse& response) {
-  QFLEET_RETURN_IF_ERROR(Reject(CheckDraw(draw)));
+  QFLEET_RETURN_IF_ERROR(Reject(CheckDraw(draw, table_->MaxDrawable())));
   {
     absl::MutexLock lock(&mutex_);
     if (stopped_) return ShuttingDown();
@@ -247,8 +281,8 @@ absl::Status ServedTable::Sample(const v1::SampleDraw& draw,
 
 absl::Status ServedTable::AwaitSample(const v1::SampleDraw& draw,
                                       v1::SampleResponse& response) {
-  auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return stopped_ || CanSample();
+  auto ready = [this, &draw]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return stopped_ || CanSample(draw.count());
   };
   if (!ready()) {
     const auto wait = sampler_waits_.insert(absl::Now());
@@ -258,7 +292,7 @@ absl::Status ServedTable::AwaitSample(const v1::SampleDraw& draw,
     sampler_waits_.erase(wait);
   }
   if (stopped_) return ShuttingDown();
-  if (!CanSample()) {
+  if (!CanSample(draw.count())) {
     response.set_limited(true);
     *response.mutable_stats() = table_->Stats();
   }
@@ -271,6 +305,7 @@ absl::StatusOr<v1::UpdatePrioritiesResponse> ServedTable::UpdatePriorities(
   {
     absl::MutexLock lock(&mutex_);
     if (stopped_) return ShuttingDown();
+    if (!failed_.ok()) return failed_;
     result = table_->UpdatePriorities(request);
   }
   if (!result.ok()) return Reject(result.status());
@@ -287,20 +322,162 @@ v1::TableStats ServedTable::Stats() const {
   return table_->Stats();
 }
 
+std::string ServedTable::WritersWaitFor() const {
+  if (queue_.empty()) return "";
+  if (quiescing_) return "a snapshot that begins";
+  return limiter_.WhyNotInsert(Sum(table_->Stats(), others_));
+}
+
+std::string ServedTable::SamplersWaitFor() const {
+  if (sampler_waits_.empty()) return "";
+  const std::string limited =
+      limiter_.WhyNotSample(Sum(table_->Stats(), others_));
+  return limited.empty() ? "items: the table has fewer to draw than asked for"
+                         : limited;
+}
+
 v1::TableInfo ServedTable::Info() const {
   v1::TableInfo info;
   *info.mutable_spec() = table_->spec();
+  v1::StorageInfo& storage = *info.mutable_storage();
+  storage.set_directory(storage_->directory());
+  storage.set_recovery_seconds(recovery_seconds_);
   absl::MutexLock lock(&mutex_);
+  *info.mutable_spec()->mutable_rate_limiter() = limiter_.spec();
   *info.mutable_stats() = table_->Stats();
   info.set_waiting_writers(static_cast<uint32_t>(queue_.size()));
+  info.set_writers_wait_for(WritersWaitFor());
   if (!queue_.empty()) {
     info.set_writers_wait_seconds(SecondsSince(queue_.front().since));
   }
   info.set_waiting_samplers(static_cast<uint32_t>(sampler_waits_.size()));
+  info.set_samplers_wait_for(SamplersWaitFor());
   if (!sampler_waits_.empty()) {
     info.set_samplers_wait_seconds(SecondsSince(*sampler_waits_.begin()));
   }
+  const Table::Recovery& recovery = table_->recovery();
+  storage.set_recovered(recovery.recovered);
+  storage.set_recovered_items(recovery.items);
+  storage.set_recovery_dropped(recovery.dropped);
+  const Table::Verified& verified = table_->verified();
+  storage.set_verified_steps(verified.steps);
+  storage.set_verify_total(verified.total);
+  storage.set_damaged_steps(recovery.damaged_steps + verified.damaged_steps);
+  storage.set_damaged_items(verified.damaged_items);
+  storage.set_failed(std::string(failed_.message()));
+  storage.set_seconds_since_sync(synced_.has_value() ? SecondsSince(*synced_)
+                                                     : -1);
   return info;
+}
+
+v1::RateLimiter ServedTable::SetRateLimiter(const v1::RateLimiter& limiter) {
+  v1::RateLimiter previous;
+  {
+    absl::MutexLock lock(&mutex_);
+    previous = limiter_.spec();
+    limiter_ = RateLimiter(limiter);
+  }
+  Drain();  // Waiting samplers look again as the lock is released.
+  return previous;
+}
+
+// ---------------------------------------------------------------- storage ---
+
+absl::Status ServedTable::Sync() {
+  const absl::Time start = absl::Now();
+  const absl::Status status = storage_->Sync();
+  metrics_.sync_seconds.Observe(SecondsSince(start));
+  absl::MutexLock lock(&mutex_);
+  if (status.ok()) {
+    synced_ = start;
+  } else if (failed_.ok()) {
+    failed_ = absl::UnavailableError(
+        absl::StrCat("table \"", spec().name(),
+                     "\" takes no more writes: ", status.message()));
+  }
+  return failed_;
+}
+
+void ServedTable::VerifyAll() {
+  for (;;) {
+    std::unique_ptr<Table::VerifyPiece> piece;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (stopped_) return;
+      piece = table_->BeginVerify(kVerifySteps);
+    }
+    if (piece == nullptr) return;
+    const std::vector<uint64_t> damaged = table_->Verify(*piece);
+    absl::MutexLock lock(&mutex_);
+    table_->EndVerify(std::move(piece), damaged);
+  }
+}
+
+absl::Status ServedTable::WriteSnapshot(const std::string& directory) {
+  std::unique_ptr<Table::Snapshot> snapshot;
+  {
+    absl::MutexLock lock(&mutex_);
+    quiescing_ = true;
+    auto quiet = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+      return storing_.empty();
+    };
+    mutex_.Await(absl::Condition(&quiet));
+    snapshot = table_->BeginSnapshot();
+    quiescing_ = false;
+  }
+  Drain();
+  TableFilesWriter files;
+  absl::Status status = files.Open(directory, snapshot->header);
+  if (status.ok()) status = WriteItems(*snapshot, files);
+  if (status.ok()) status = WriteSteps(*snapshot, files);
+  if (status.ok()) {
+    status = files.Write(kStateRegion, 0, snapshot->state.data(),
+                         snapshot->state.size());
+  }
+  if (status.ok()) {
+    status = files.Write(kWritersRegion, 0, snapshot->writers.data(),
+                         snapshot->writers.size());
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    table_->EndSnapshot(std::move(snapshot));
+  }
+  return status.ok() ? files.Sync() : status;
+}
+
+absl::Status ServedTable::WriteItems(Table::Snapshot& snapshot,
+                                     TableFilesWriter& files) {
+  bool more = true;
+  while (more) {
+    // To memory first: the disk must not let inserts catch up.
+    std::vector<Table::Piece> pieces;
+    for (uint64_t bytes = 0; more && bytes < kItemsInMemory;
+         bytes += kItemsUnderLock) {
+      absl::MutexLock lock(&mutex_);
+      if (stopped_) return absl::CancelledError("the shard is shutting down");
+      more = table_->CopyItems(snapshot, kItemsUnderLock, pieces);
+    }
+    for (const Table::Piece& piece : pieces) {
+      QFLEET_RETURN_IF_ERROR(files.Write(kItemsRegion, piece.offset,
+                                         piece.data.data(), piece.data.size()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ServedTable::WriteSteps(Table::Snapshot& snapshot,
+                                     TableFilesWriter& files) {
+  Table::StepRows rows;
+  while (table_->NextSteps(snapshot, kStepsAtOnce, rows)) {
+    QFLEET_RETURN_IF_ERROR(files.Write(kStepsRegion, rows.header_offset,
+                                       rows.headers, rows.header_bytes));
+    QFLEET_RETURN_IF_ERROR(files.Write(kPayloadRegion, rows.payload_offset,
+                                       rows.payload, rows.payload_bytes));
+    absl::MutexLock lock(&mutex_);
+    if (stopped_) return absl::CancelledError("the shard is shutting down");
+    table_->StepsCopied(snapshot, rows);
+  }
+  return absl::OkStatus();
 }
 
 void ServedTable::Shutdown() {
@@ -310,7 +487,8 @@ void ServedTable::Shutdown() {
     stopped_ = true;
     queue.swap(queue_);
     for (const QueuedAppend& append : queue) {
-      if (--appends_[append.writer_id] == 0) appends_.erase(append.writer_id);
+      if (--appends_[append.call.writer_id] == 0)
+        appends_.erase(append.call.writer_id);
     }
   }
   for (QueuedAppend& append : queue) append.done(ShuttingDown());

@@ -4,6 +4,9 @@
 // the rate limiter holds back stand in a queue; whoever changes what the
 // limiter looks at drains it, outside the lock, in order.
 //
+// If its storage fails (a sync did not succeed) nothing is written any more:
+// appends and priorities are UNAVAILABLE, samples go on.
+//
 // Thread-safe.
 
 #ifndef QFLEET_REPLAY_SERVER_SERVICE_SERVED_TABLE_H_
@@ -15,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -25,6 +29,7 @@
 #include "absl/time/time.h"
 #include "common/metrics.h"
 #include "qfleet/v1/replay.pb.h"
+#include "replay_server/core/checkpoint.h"
 #include "replay_server/core/rate_limiter.h"
 #include "replay_server/core/storage.h"
 #include "replay_server/core/table.h"
@@ -35,35 +40,54 @@ namespace qfleet {
 class ServedTable {
  public:
   using AppendDone = std::function<void(absl::StatusOr<v1::AppendResponse>)>;
+  // Whose an append is: the writer's, by one of its connections.
+  struct AppendCall {
+    uint64_t writer_id = 0;
+    const void* connection = nullptr;
+  };
 
+  // `shard` is its number. Errors as Table::Create.
   static absl::StatusOr<std::unique_ptr<ServedTable>> Create(
-      const v1::TableSpec& spec, uint64_t seed, Metrics& metrics);
+      const v1::TableSpec& spec, uint32_t shard,
+      std::unique_ptr<Storage> storage, uint64_t seed, Metrics& metrics);
+  ~ServedTable();
 
   const v1::TableSpec& spec() const { return table_->spec(); }
 
   // The methods are those of Shard, which documents them.
   uint64_t LastSequence(uint64_t writer_id) const;
-  void Append(uint64_t writer_id, const v1::AppendBatch& batch,
+  void Append(const AppendCall& call, const v1::AppendBatch& batch,
               AppendDone done);
-  void CancelAppend(uint64_t writer_id);
+  void CancelAppends(const AppendCall& call);
+  void CancelAppends(uint64_t writer_id);
   absl::Status Sample(const v1::SampleDraw& draw, v1::SampleResponse& response);
   absl::StatusOr<v1::UpdatePrioritiesResponse> UpdatePriorities(
       const v1::UpdatePrioritiesRequest& request);
   v1::TableStats Stats() const;
   v1::TableInfo Info() const;
+  v1::RateLimiter SetRateLimiter(const v1::RateLimiter& limiter);
+
+  // Syncs the storage. After an error the table takes no more writes.
+  absl::Status Sync();
+  // Verifies the payload that an earlier life left, until done or Shutdown.
+  void VerifyAll();
+  // Writes the table's files as of now into `directory`, which is made. Blocks;
+  // one at a time. CANCELLED by Shutdown.
+  absl::Status WriteSnapshot(const std::string& directory);
+
   void ExportMetrics() { metrics_.Export(Info()); }
   void Shutdown();
 
  private:
   struct QueuedAppend {
-    uint64_t writer_id;
+    AppendCall call;
     const v1::AppendBatch* batch;
     AppendDone done;
     absl::Time since;
   };
 
   ServedTable(std::unique_ptr<Storage> storage, std::unique_ptr<Table> table,
-              Metrics& metrics);
+              double recovery_seconds, Metrics& metrics);
 
   // Stores queued appends for as long as there is one that may be stored.
   void Drain();
@@ -82,16 +106,24 @@ class ServedTable {
                            v1::SampleResponse& response)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool CanInsert() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
-  bool CanSample() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  bool CanSample(uint32_t count) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  // In words; empty: for nothing.
+  std::string WritersWaitFor() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  std::string SamplersWaitFor() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  // Cancels what `chosen` chooses of the queue.
+  void CancelIf(const std::function<bool(const AppendCall&)>& chosen);
+  absl::Status WriteItems(Table::Snapshot& snapshot, TableFilesWriter& files);
+  absl::Status WriteSteps(Table::Snapshot& snapshot, TableFilesWriter& files);
   absl::Status Reject(const absl::Status& status);
 
   const std::unique_ptr<Storage> storage_;
   // Guarded by mutex_ but for spec, CheckBatch, Write and Gather.
   const std::unique_ptr<Table> table_;
-  const RateLimiter limiter_;
   TableMetrics metrics_;
+  const double recovery_seconds_;
 
   mutable absl::Mutex mutex_;
+  RateLimiter limiter_ ABSL_GUARDED_BY(mutex_);
   ReplayTotals others_ ABSL_GUARDED_BY(mutex_);  // As a sampler told last.
   std::deque<QueuedAppend> queue_ ABSL_GUARDED_BY(mutex_);  // Oldest first.
   // How many appends of a writer are queued or being stored, and the writers
@@ -101,6 +133,10 @@ class ServedTable {
   absl::flat_hash_set<uint64_t> storing_ ABSL_GUARDED_BY(mutex_);
   uint64_t items_storing_ ABSL_GUARDED_BY(mutex_) = 0;
   std::multiset<absl::Time> sampler_waits_ ABSL_GUARDED_BY(mutex_);
+  // A snapshot begins as soon as no append is being stored; none starts.
+  bool quiescing_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status failed_ ABSL_GUARDED_BY(mutex_);  // Of the storage.
+  std::optional<absl::Time> synced_ ABSL_GUARDED_BY(mutex_);
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

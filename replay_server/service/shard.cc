@@ -1,5 +1,6 @@
 #include "replay_server/service/shard.h"
 
+#include <filesystem>
 #include <set>
 #include <utility>
 
@@ -9,7 +10,9 @@
 #include "common/random.h"
 #include "common/status_macros.h"
 #include "common/table_spec.h"
+#include "replay_server/core/checkpoint.h"
 #include "replay_server/service/served_table.h"
+#include "spdlog/spdlog.h"
 
 namespace qfleet {
 
@@ -18,28 +21,98 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Create(const Options& options,
   if (options.tables.empty()) {
     return absl::InvalidArgumentError("tables is empty: allowed is 1 or more");
   }
-  std::unique_ptr<Shard> shard(new Shard(options.number));
+  std::unique_ptr<Shard> shard(new Shard(options));
+  if (!options.data_dir.empty()) {
+    QFLEET_ASSIGN_OR_RETURN(shard->directory_,
+                            DataDirectory::Lock(options.data_dir));
+  }
+  if (!options.restore.empty()) {
+    // The files themselves are verified when they are copied or read.
+    QFLEET_RETURN_IF_ERROR(
+        CheckCheckpoint(options.restore, /*contents=*/false).status());
+  }
   std::set<std::string> names;
   for (const v1::TableSpec& spec : options.tables) {
     if (!names.insert(spec.name()).second) {
       return absl::InvalidArgumentError(absl::StrCat(
           "tables.name = \"", spec.name(), "\": allowed is a name used once"));
     }
-    const uint64_t seed =
-        MixSeed(MixSeed(options.seed, options.number), names.size());
-    QFLEET_ASSIGN_OR_RETURN(std::shared_ptr<ServedTable> table,
-                            ServedTable::Create(spec, seed, metrics));
-    metrics.OnScrape([weak = std::weak_ptr<ServedTable>(table)] {
-      if (auto table = weak.lock()) table->ExportMetrics();
-    });
-    shard->tables_.push_back(std::move(table));
+    QFLEET_RETURN_IF_ERROR(shard->OpenTable(spec, metrics));
+  }
+  shard->verify_ = std::thread([shard = shard.get()] {
+    for (const auto& table : shard->tables_) table->VerifyAll();
+  });
+  if (shard->directory_ != nullptr) {
+    shard->sync_ = std::thread([shard = shard.get()] { shard->SyncLoop(); });
   }
   return shard;
 }
 
-Shard::Shard(uint32_t number) : number_(number), started_(absl::Now()) {}
+Shard::Shard(const Options& options)
+    : options_(options), started_(absl::Now()) {}
 
-Shard::~Shard() { Shutdown(); }
+Shard::~Shard() {
+  Shutdown();
+  if (verify_.joinable()) verify_.join();
+  if (sync_.joinable()) sync_.join();
+}
+
+absl::Status Shard::OpenTable(const v1::TableSpec& spec, Metrics& metrics) {
+  QFLEET_RETURN_IF_ERROR(ValidateTableSpec(spec, "table"));
+  const uint64_t seed =
+      MixSeed(MixSeed(options_.seed, options_.number), tables_.size() + 1);
+  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Storage> storage, StorageFor(spec));
+  QFLEET_ASSIGN_OR_RETURN(
+      std::shared_ptr<ServedTable> table,
+      ServedTable::Create(spec, options_.number, std::move(storage), seed,
+                          metrics));
+  metrics.OnScrape([weak = std::weak_ptr<ServedTable>(table)] {
+    if (auto table = weak.lock()) table->ExportMetrics();
+  });
+  tables_.push_back(std::move(table));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Storage>> Shard::StorageFor(
+    const v1::TableSpec& spec) const {
+  if (directory_ == nullptr && options_.restore.empty()) {
+    return std::make_unique<AnonymousStorage>();
+  }
+  if (directory_ == nullptr) {
+    return std::make_unique<MappedStorage>(
+        absl::StrCat(options_.restore, "/", spec.name()),
+        MappedStorage::Mode::kPrivate);
+  }
+  const std::string path = directory_->TablePath(spec.name());
+  if (!options_.restore.empty() && !std::filesystem::exists(path)) {
+    QFLEET_RETURN_IF_ERROR(RestoreTable(options_.restore, spec.name(), path));
+  }
+  return std::make_unique<MappedStorage>(path, MappedStorage::Mode::kServe);
+}
+
+void Shard::SyncLoop() {
+  bool failed = false;
+  for (;;) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stopped_),
+                                  options_.sync_interval)) {
+        break;
+      }
+    }
+    for (const auto& table : tables_) {
+      const absl::Status status = table->Sync();
+      if (status.ok() || failed) continue;
+      failed = true;
+      spdlog::error("{}", status.ToString());
+      if (options_.on_storage_failure) options_.on_storage_failure();
+    }
+  }
+  for (const auto& table : tables_) {
+    const absl::Status status = table->Sync();
+    if (!status.ok()) spdlog::error("{}", status.ToString());
+  }
+}
 
 absl::StatusOr<int> Shard::FindTable(const std::string& name) const {
   std::vector<std::string> names;
@@ -64,23 +137,27 @@ uint64_t Shard::LastSequence(int table, uint64_t writer_id) const {
   return tables_[table]->LastSequence(writer_id);
 }
 
-void Shard::Append(int table, uint64_t writer_id, const v1::AppendBatch& batch,
-                   AppendDone done) {
-  tables_[table]->Append(writer_id, batch, std::move(done));
+void Shard::Append(int table, const ServedTable::AppendCall& call,
+                   const v1::AppendBatch& batch, AppendDone done) {
+  tables_[table]->Append(call, batch, std::move(done));
 }
 
-void Shard::CancelAppend(int table, uint64_t writer_id) {
-  tables_[table]->CancelAppend(writer_id);
+void Shard::CancelAppends(int table, const ServedTable::AppendCall& call) {
+  tables_[table]->CancelAppends(call);
+}
+
+void Shard::CancelAppends(int table, uint64_t writer_id) {
+  tables_[table]->CancelAppends(writer_id);
 }
 
 void Shard::FillStats(int table, v1::SampleResponse& response) const {
-  response.set_shard(number_);
+  response.set_shard(options_.number);
   *response.mutable_stats() = tables_[table]->Stats();
 }
 
 absl::Status Shard::Sample(int table, const v1::SampleDraw& draw,
                            v1::SampleResponse& response) {
-  response.set_shard(number_);
+  response.set_shard(options_.number);
   return tables_[table]->Sample(draw, response);
 }
 
@@ -90,9 +167,79 @@ absl::StatusOr<v1::UpdatePrioritiesResponse> Shard::UpdatePriorities(
   return tables_[table]->UpdatePriorities(request);
 }
 
+absl::StatusOr<v1::SetRateLimiterResponse> Shard::SetRateLimiter(
+    const v1::SetRateLimiterRequest& request) {
+  QFLEET_ASSIGN_OR_RETURN(int table, FindTable(request.table()));
+  QFLEET_RETURN_IF_ERROR(
+      ValidateRateLimiter(request.rate_limiter(), "rate_limiter"));
+  v1::SetRateLimiterResponse response;
+  *response.mutable_previous() =
+      tables_[table]->SetRateLimiter(request.rate_limiter());
+  return response;
+}
+
+absl::StatusOr<v1::CheckpointResponse> Shard::Checkpoint(
+    const v1::CheckpointRequest& request) {
+  if (request.directory().empty()) {
+    return absl::InvalidArgumentError(
+        "directory = \"\": allowed is a folder on the shard's machine");
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopped_) return absl::UnavailableError("the shard is shutting down");
+    if (checkpointing_) {
+      return absl::FailedPreconditionError(
+          "another checkpoint is being written: allowed is one at a time");
+    }
+    checkpointing_ = true;
+  }
+  const absl::Time start = absl::Now();
+  absl::StatusOr<std::string> path =
+      BeginCheckpoint(request.directory(), options_.number);
+  if (path.ok()) {
+    const std::string temporary = *path;
+    const absl::Status status = WriteTables(temporary);
+    if (status.ok()) {
+      path = FinishCheckpoint(temporary, options_.number, QFLEET_VERSION,
+                              request.keep());
+    } else {
+      path = status;
+    }
+    std::error_code ignored;
+    if (!path.ok()) std::filesystem::remove_all(temporary, ignored);
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    checkpointing_ = false;
+  }
+  if (!path.ok()) {
+    spdlog::error("no checkpoint: {}", path.status().ToString());
+    return path.status();
+  }
+  v1::CheckpointResponse response;
+  response.set_path(*path);
+  QFLEET_ASSIGN_OR_RETURN(const v1::CheckpointManifest manifest,
+                          CheckCheckpoint(*path, /*contents=*/false));
+  for (const v1::CheckpointManifest::File& file : manifest.files()) {
+    response.set_bytes(response.bytes() + file.bytes());
+  }
+  response.set_seconds(absl::ToDoubleSeconds(absl::Now() - start));
+  spdlog::info("wrote {} ({} bytes) in {:.2f} s", *path, response.bytes(),
+               response.seconds());
+  return response;
+}
+
+absl::Status Shard::WriteTables(const std::string& path) {
+  for (const auto& table : tables_) {
+    QFLEET_RETURN_IF_ERROR(
+        table->WriteSnapshot(absl::StrCat(path, "/", table->spec().name())));
+  }
+  return absl::OkStatus();
+}
+
 v1::DescribeResponse Shard::Describe() const {
   v1::DescribeResponse response;
-  response.set_shard(number_);
+  response.set_shard(options_.number);
   response.set_version(QFLEET_VERSION);
   response.set_uptime_seconds(absl::ToDoubleSeconds(absl::Now() - started_));
   for (const auto& table : tables_) *response.add_tables() = table->Info();
@@ -100,6 +247,10 @@ v1::DescribeResponse Shard::Describe() const {
 }
 
 void Shard::Shutdown() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopped_ = true;
+  }
   for (const auto& table : tables_) table->Shutdown();
 }
 

@@ -13,6 +13,15 @@ constexpr char kWaitHelp[] =
 constexpr char kWaitingHelp[] =
     "Requests that the rate limiter holds back now.";
 
+constexpr char kLongestHelp[] =
+    "How long the request that waits longest has been held back by now.";
+
+const std::vector<double>& SyncBuckets() {
+  static const auto* const buckets =
+      new std::vector<double>{1e-3, 1e-2, 3e-2, 0.1, 0.3, 1, 3, 10, 30};
+  return *buckets;
+}
+
 const std::vector<double>& LatencyBuckets() {
   static const auto* const buckets = new std::vector<double>{
       1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1};
@@ -58,6 +67,9 @@ TableMetrics::TableMetrics(Metrics& metrics, const std::string& table)
           "Time to draw and gather items, without waiting for the rate "
           "limiter.",
           LatencyBuckets(), {{"table", table}})),
+      sync_seconds(metrics.Histogram("qfleet_replay_sync_seconds",
+                                     "Time to sync the table's files.",
+                                     SyncBuckets(), {{"table", table}})),
       inserted_(metrics.Counter("qfleet_replay_items_inserted_total",
                                 "Items inserted.", {{"table", table}})),
       sampled_(metrics.Counter("qfleet_replay_items_sampled_total",
@@ -80,7 +92,41 @@ TableMetrics::TableMetrics(Metrics& metrics, const std::string& table)
       waiting_inserts_(metrics.Gauge("qfleet_replay_waiting", kWaitingHelp,
                                      {{"table", table}, {"side", "insert"}})),
       waiting_samples_(metrics.Gauge("qfleet_replay_waiting", kWaitingHelp,
-                                     {{"table", table}, {"side", "sample"}})) {}
+                                     {{"table", table}, {"side", "sample"}})),
+      insert_wait_(metrics.Gauge("qfleet_replay_longest_wait_seconds",
+                                 kLongestHelp,
+                                 {{"table", table}, {"side", "insert"}})),
+      sample_wait_(metrics.Gauge("qfleet_replay_longest_wait_seconds",
+                                 kLongestHelp,
+                                 {{"table", table}, {"side", "sample"}})),
+      storage_failed_(metrics.Gauge(
+          "qfleet_replay_storage_failed",
+          "1 if a sync failed and no write is accepted any more, else 0.",
+          {{"table", table}})),
+      since_sync_(metrics.Gauge(
+          "qfleet_replay_since_sync_seconds",
+          "Age of what a power failure cannot lose; -1: nothing was synced "
+          "yet.",
+          {{"table", table}})),
+      recovered_(metrics.Gauge("qfleet_replay_recovered_items",
+                               "Items that an earlier life had left.",
+                               {{"table", table}})),
+      recovery_seconds_(metrics.Gauge("qfleet_replay_recovery_seconds",
+                                      "Time to map the files and derive the "
+                                      "rest.",
+                                      {{"table", table}})),
+      unverified_(metrics.Gauge("qfleet_replay_unverified_steps",
+                                "Recovered steps whose checksum was not "
+                                "looked at yet.",
+                                {{"table", table}})),
+      damaged_steps_(metrics.Gauge("qfleet_replay_damaged_steps",
+                                   "Recovered steps whose checksum did not "
+                                   "match.",
+                                   {{"table", table}})),
+      dropped_items_(metrics.Gauge("qfleet_replay_dropped_items",
+                                   "Recovered items that were dropped because "
+                                   "of damage.",
+                                   {{"table", table}})) {}
 
 void TableMetrics::Export(const v1::TableInfo& info) {
   absl::MutexLock lock(&mutex_);
@@ -95,6 +141,18 @@ void TableMetrics::Export(const v1::TableInfo& info) {
   mass_.Set(stats.mass());
   waiting_inserts_.Set(info.waiting_writers());
   waiting_samples_.Set(info.waiting_samplers());
+  insert_wait_.Set(info.writers_wait_seconds());
+  sample_wait_.Set(info.samplers_wait_seconds());
+  const v1::StorageInfo& storage = info.storage();
+  storage_failed_.Set(storage.failed().empty() ? 0 : 1);
+  since_sync_.Set(storage.seconds_since_sync());
+  recovered_.Set(static_cast<double>(storage.recovered_items()));
+  recovery_seconds_.Set(storage.recovery_seconds());
+  unverified_.Set(
+      static_cast<double>(storage.verify_total() - storage.verified_steps()));
+  damaged_steps_.Set(static_cast<double>(storage.damaged_steps()));
+  dropped_items_.Set(static_cast<double>(storage.recovery_dropped() +
+                                         storage.damaged_items()));
 }
 
 }  // namespace qfleet

@@ -30,6 +30,7 @@ class TableMetrics {
   prometheus::Counter& rejected;
   prometheus::Histogram& append_seconds;
   prometheus::Histogram& sample_seconds;
+  prometheus::Histogram& sync_seconds;
 
  private:
   absl::Mutex mutex_;  // One export at a time: counters rise by differences.
@@ -43,6 +44,15 @@ class TableMetrics {
   prometheus::Gauge& mass_;
   prometheus::Gauge& waiting_inserts_;
   prometheus::Gauge& waiting_samples_;
+  prometheus::Gauge& insert_wait_;
+  prometheus::Gauge& sample_wait_;
+  prometheus::Gauge& storage_failed_;
+  prometheus::Gauge& since_sync_;
+  prometheus::Gauge& recovered_;
+  prometheus::Gauge& recovery_seconds_;
+  prometheus::Gauge& unverified_;
+  prometheus::Gauge& damaged_steps_;
+  prometheus::Gauge& dropped_items_;
 };
 
 }  // namespace qfleet

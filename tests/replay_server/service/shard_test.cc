@@ -184,7 +184,7 @@ TEST_F(ShardTest, CancelledAppendIsForgotten) {
   Fill();
   auto cancelled = Append(2, OneItemBatch(1));
   auto kept = Append(3, OneItemBatch(1));
-  shard_->CancelAppend(0, 2);
+  shard_->CancelAppends(0, 2);
   EXPECT_TRUE(absl::IsCancelled(cancelled->status));
   ASSERT_TRUE(Sample(DrawOf(4)).ok());
   EXPECT_THAT(acknowledged_, ElementsAre(3));

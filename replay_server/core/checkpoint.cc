@@ -1,0 +1,292 @@
+#include "replay_server/core/checkpoint.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <set>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "common/files.h"
+#include "common/framed_file.h"
+#include "common/hash.h"
+#include "common/status_macros.h"
+#include "replay_server/core/data_directory.h"
+#include "replay_server/core/storage.h"
+
+namespace qfleet {
+namespace {
+
+constexpr absl::string_view kManifestMagic = "QFLTMANI";
+constexpr uint32_t kFormat = 1;
+constexpr size_t kBufferBytes = 1 << 20;
+constexpr absl::string_view kTemporary = ".tmp";
+
+absl::Status Failed(absl::string_view what, const std::string& path) {
+  const std::string message =
+      absl::StrCat("cannot ", what, " ", path, ": ", std::strerror(errno));
+  return errno == ENOSPC || errno == EDQUOT
+             ? absl::ResourceExhaustedError(message)
+             : absl::UnknownError(message);
+}
+
+// Closes itself.
+class File {
+ public:
+  File(const std::string& path, int flags)
+      : path_(path), fd_(open(path.c_str(), flags | O_CLOEXEC, 0644)) {}
+  ~File() {
+    if (fd_ >= 0) close(fd_);
+  }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  int fd() const { return fd_; }
+  absl::Status status() const {
+    return fd_ >= 0 ? absl::OkStatus() : Failed("open", path_);
+  }
+
+ private:
+  const std::string path_;
+  const int fd_;
+};
+
+absl::Status WriteAll(int fd, const std::string& path, uint64_t offset,
+                      const char* data, uint64_t bytes) {
+  while (bytes > 0) {
+    const ssize_t written = pwrite(fd, data, bytes, static_cast<off_t>(offset));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return Failed("write", path);
+    data += written;
+    offset += static_cast<uint64_t>(written);
+    bytes -= static_cast<uint64_t>(written);
+  }
+  return absl::OkStatus();
+}
+
+// Gives the file's pieces to `take`; its XXH3-64.
+absl::StatusOr<uint64_t> ReadThrough(
+    const std::string& path, uint64_t& bytes,
+    const std::function<absl::Status(const char*, size_t)>& take) {
+  File file(path, O_RDONLY);
+  QFLEET_RETURN_IF_ERROR(file.status());
+  std::vector<char> buffer(kBufferBytes);
+  Hasher hasher;
+  bytes = 0;
+  for (;;) {
+    const ssize_t got = read(file.fd(), buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return Failed("read", path);
+    if (got == 0) return hasher.Digest();
+    hasher.Add(buffer.data(), static_cast<size_t>(got));
+    bytes += static_cast<uint64_t>(got);
+    if (take) {
+      QFLEET_RETURN_IF_ERROR(take(buffer.data(), static_cast<size_t>(got)));
+    }
+  }
+}
+
+std::string Prefix(uint32_t shard) {
+  return absl::StrCat("shard-", shard, "-");
+}
+
+absl::Status CheckFile(const std::string& checkpoint,
+                       const v1::CheckpointManifest::File& file, uint64_t bytes,
+                       uint64_t hash) {
+  if (bytes == file.bytes() && hash == file.hash()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(
+      "checkpoint file ", checkpoint, "/", file.path(), " has ", bytes,
+      " bytes, ", file.bytes(), " were written",
+      bytes == file.bytes() ? "; its checksum does not match" : ""));
+}
+
+}  // namespace
+
+// ------------------------------------------------------------------ write ---
+
+TableFilesWriter::~TableFilesWriter() {
+  for (int fd : fds_) close(fd);
+}
+
+absl::Status TableFilesWriter::Open(const std::string& directory,
+                                    const v1::TableHeader& header) {
+  QFLEET_RETURN_IF_ERROR(MakeWritableDirectory(directory));
+  QFLEET_RETURN_IF_ERROR(WriteTableHeader(directory, header));
+  for (const v1::TableHeader::Region& region : header.regions()) {
+    paths_.push_back(absl::StrCat(directory, "/", region.name()));
+    const int fd = open(paths_.back().c_str(),
+                        O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0) return Failed("make", paths_.back());
+    fds_.push_back(fd);
+    // What is not written reads as zero, and takes no room.
+    if (ftruncate(fd, static_cast<off_t>(region.bytes())) != 0) {
+      return Failed("extend", paths_.back());
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TableFilesWriter::Write(int region, uint64_t offset,
+                                     const char* data, uint64_t bytes) {
+  return WriteAll(fds_[region], paths_[region], offset, data, bytes);
+}
+
+absl::Status TableFilesWriter::Sync() {
+  for (size_t f = 0; f < fds_.size(); ++f) {
+    if (fsync(fds_[f]) != 0) return Failed("sync", paths_[f]);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> BeginCheckpoint(const std::string& directory,
+                                            uint32_t shard) {
+  QFLEET_RETURN_IF_ERROR(MakeWritableDirectory(directory));
+  // What was interrupted, by a kill say, is of no use.
+  std::error_code ignored;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(directory, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (absl::StartsWith(name, Prefix(shard)) &&
+        absl::EndsWith(name, kTemporary)) {
+      std::filesystem::remove_all(entry.path(), ignored);
+    }
+  }
+  const std::string path = absl::StrCat(
+      directory, "/", Prefix(shard),
+      absl::FormatTime("%Y%m%dT%H%M%E3SZ", absl::Now(), absl::UTCTimeZone()),
+      kTemporary);
+  QFLEET_RETURN_IF_ERROR(MakeWritableDirectory(path));
+  return path;
+}
+
+absl::StatusOr<std::string> FinishCheckpoint(const std::string& temporary,
+                                             uint32_t shard,
+                                             absl::string_view version,
+                                             uint32_t keep) {
+  v1::CheckpointManifest manifest;
+  manifest.set_format(kFormat);
+  manifest.set_shard(shard);
+  manifest.set_version(std::string(version));
+  manifest.set_created_unix_seconds(absl::ToUnixSeconds(absl::Now()));
+  for (const std::string& table : ListTables(temporary)) {
+    std::set<std::string> names;
+    for (const auto& entry :
+         std::filesystem::directory_iterator(temporary + "/" + table)) {
+      names.insert(entry.path().filename().string());
+    }
+    for (const std::string& name : names) {
+      v1::CheckpointManifest::File& file = *manifest.add_files();
+      file.set_path(absl::StrCat(table, "/", name));
+      uint64_t bytes = 0;
+      QFLEET_ASSIGN_OR_RETURN(
+          const uint64_t hash,
+          ReadThrough(absl::StrCat(temporary, "/", file.path()), bytes, {}));
+      file.set_bytes(bytes);
+      file.set_hash(hash);
+    }
+    QFLEET_RETURN_IF_ERROR(SyncDirectory(temporary + "/" + table));
+  }
+  QFLEET_RETURN_IF_ERROR(
+      WriteFramedFile(temporary + "/manifest", kManifestMagic, manifest));
+  const std::string path =
+      temporary.substr(0, temporary.size() - kTemporary.size());
+  QFLEET_RETURN_IF_ERROR(RenameDirectory(temporary, path));
+  if (keep > 0) {
+    const std::vector<std::string> all = ListShardCheckpoints(
+        std::filesystem::path(path).parent_path().string(), shard);
+    for (size_t i = keep; i < all.size(); ++i) {
+      std::error_code ignored;  // What stays does no harm.
+      std::filesystem::remove_all(all[i], ignored);
+    }
+  }
+  return path;
+}
+
+// ------------------------------------------------------------------- read ---
+
+std::vector<std::string> ListShardCheckpoints(const std::string& directory,
+                                              uint32_t shard) {
+  std::vector<std::string> paths;
+  std::error_code error;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(directory, error)) {
+    const std::string name = entry.path().filename().string();
+    if (absl::StartsWith(name, Prefix(shard)) &&
+        !absl::EndsWith(name, kTemporary)) {
+      paths.push_back(entry.path().string());
+    }
+  }
+  std::sort(paths.begin(), paths.end(), std::greater<>());
+  return paths;
+}
+
+absl::StatusOr<v1::CheckpointManifest> CheckCheckpoint(const std::string& path,
+                                                       bool contents) {
+  v1::CheckpointManifest manifest;
+  QFLEET_RETURN_IF_ERROR(ReadFramedFile(path + "/manifest", kManifestMagic,
+                                        "checkpoint manifest", manifest));
+  if (manifest.format() != kFormat) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("checkpoint ", path, ": format = ", manifest.format(),
+                     ": allowed is ", kFormat));
+  }
+  if (!contents) return manifest;
+  for (const v1::CheckpointManifest::File& file : manifest.files()) {
+    uint64_t bytes = 0;
+    QFLEET_ASSIGN_OR_RETURN(
+        const uint64_t hash,
+        ReadThrough(absl::StrCat(path, "/", file.path()), bytes, {}));
+    QFLEET_RETURN_IF_ERROR(CheckFile(path, file, bytes, hash));
+  }
+  return manifest;
+}
+
+absl::Status RestoreTable(const std::string& checkpoint,
+                          const std::string& table,
+                          const std::string& directory) {
+  QFLEET_ASSIGN_OR_RETURN(const v1::CheckpointManifest manifest,
+                          CheckCheckpoint(checkpoint, /*contents=*/false));
+  const std::string temporary = directory + ".new";
+  std::error_code error;
+  std::filesystem::remove_all(temporary, error);
+  QFLEET_RETURN_IF_ERROR(MakeWritableDirectory(temporary));
+  const auto copy = [&](const v1::CheckpointManifest::File& file) {
+    const std::string from = absl::StrCat(checkpoint, "/", file.path());
+    const std::string to = absl::StrCat(
+        temporary, "/", std::filesystem::path(file.path()).filename().string());
+    QFLEET_RETURN_IF_ERROR(PreallocateFile(to, file.bytes()));
+    File target(to, O_WRONLY);
+    QFLEET_RETURN_IF_ERROR(target.status());
+    uint64_t at = 0;
+    uint64_t bytes = 0;
+    QFLEET_ASSIGN_OR_RETURN(
+        const uint64_t hash,
+        ReadThrough(from, bytes, [&](const char* data, size_t size) {
+          absl::Status status = WriteAll(target.fd(), to, at, data, size);
+          at += size;
+          return status;
+        }));
+    QFLEET_RETURN_IF_ERROR(CheckFile(checkpoint, file, bytes, hash));
+    return fsync(target.fd()) == 0 ? absl::OkStatus() : Failed("sync", to);
+  };
+  absl::Status status = absl::NotFoundError(
+      absl::StrCat("checkpoint ", checkpoint, " has no table \"", table, "\""));
+  for (const v1::CheckpointManifest::File& file : manifest.files()) {
+    if (!absl::StartsWith(file.path(), table + "/")) continue;
+    status = copy(file);
+    if (!status.ok()) break;
+  }
+  if (status.ok()) status = RenameDirectory(temporary, directory);
+  if (!status.ok()) std::filesystem::remove_all(temporary, error);
+  return status;
+}
+
+}  // namespace qfleet

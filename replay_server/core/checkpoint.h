@@ -1,0 +1,76 @@
+// Checkpoints of a shard: a folder that holds copies of its tables' files and,
+// written last, a manifest with their checksums. A folder with its final name
+// is whole.
+//
+//   CHECKPOINT/manifest
+//   CHECKPOINT/TABLE/{header,state,writers,steps,payload,items}
+//
+// docs/formats.md says what is in them.
+
+#ifndef QFLEET_REPLAY_SERVER_CORE_CHECKPOINT_H_
+#define QFLEET_REPLAY_SERVER_CORE_CHECKPOINT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "qfleet/v1/storage.pb.h"
+
+namespace qfleet {
+
+// One table's files, written where and when the caller likes.
+// Thread-compatible.
+class TableFilesWriter {
+ public:
+  TableFilesWriter() = default;
+  ~TableFilesWriter();
+  TableFilesWriter(const TableFilesWriter&) = delete;
+  TableFilesWriter& operator=(const TableFilesWriter&) = delete;
+
+  // Makes `directory`, the header and empty files of full size.
+  absl::Status Open(const std::string& directory,
+                    const v1::TableHeader& header);
+  // RESOURCE_EXHAUSTED if the disk is full.
+  absl::Status Write(int region, uint64_t offset, const char* data,
+                     uint64_t bytes);
+  absl::Status Sync();
+
+ private:
+  std::vector<std::string> paths_;
+  std::vector<int> fds_;
+};
+
+// Makes `directory`/shard-N-TIME.tmp for a checkpoint that begins now; its
+// path.
+absl::StatusOr<std::string> BeginCheckpoint(const std::string& directory,
+                                            uint32_t shard);
+
+// Writes the manifest over all files, syncs, gives the folder its final name,
+// which is returned, and removes all but the newest `keep` of this shard (0:
+// none is removed).
+absl::StatusOr<std::string> FinishCheckpoint(const std::string& temporary,
+                                             uint32_t shard,
+                                             absl::string_view version,
+                                             uint32_t keep);
+
+// Of one shard, newest first.
+std::vector<std::string> ListShardCheckpoints(const std::string& directory,
+                                              uint32_t shard);
+
+// DATA_LOSS naming the file if the manifest or, with `contents`, any file is
+// not as it was written.
+absl::StatusOr<v1::CheckpointManifest> CheckCheckpoint(const std::string& path,
+                                                       bool contents);
+
+// Copies a table of a checkpoint, whose files are verified meanwhile, to
+// `directory`, which is not there yet: preallocated, synced, at once.
+absl::Status RestoreTable(const std::string& checkpoint,
+                          const std::string& table,
+                          const std::string& directory);
+
+}  // namespace qfleet
+
+#endif  // QFLEET_REPLAY_SERVER_CORE_CHECKPOINT_H_

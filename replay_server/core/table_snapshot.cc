@@ -1,0 +1,79 @@
+// Table: a copy of itself as of one moment, while it goes on.
+
+#include <algorithm>
+#include <cstring>
+
+#include "replay_server/core/table.h"
+#include "replay_server/core/table_header.h"
+
+namespace qfleet {
+
+std::unique_ptr<Table::Snapshot> Table::BeginSnapshot() {
+  auto snapshot = std::make_unique<Snapshot>();
+  snapshot->header = header_;
+  *snapshot->header.mutable_spec() = spec_;
+  const auto copy = [this](TableRegion region) {
+    return std::string(regions_[region], header_.regions(region).bytes());
+  };
+  snapshot->state = copy(kStateRegion);
+  snapshot->writers = copy(kWritersRegion);
+  snapshot->next_id = steps_.oldest_id();
+  snapshot->end_id = steps_.next_id();
+  snapshot->pin = pins_.insert(snapshot->next_id);
+  // From the item that goes first when others come.
+  snapshot->next_slot =
+      spec_.remover() == v1::LOWEST_PRIORITY
+          ? 0
+          : static_cast<uint32_t>(items_.inserted() % items_.capacity());
+  snapshot->slots_left = items_.capacity();
+  return snapshot;
+}
+
+bool Table::CopyItems(Snapshot& snapshot, uint64_t max_bytes,
+                      std::vector<Piece>& pieces) const {
+  if (snapshot.slots_left == 0) return false;
+  const uint64_t stride = items_.layout().stride;
+  const uint64_t count = std::min<uint64_t>(
+      {std::max<uint64_t>(max_bytes / stride, 1), snapshot.slots_left,
+       items_.capacity() - snapshot.next_slot});
+  const char* from = items_.row(snapshot.next_slot);
+  const uint64_t offset = snapshot.next_slot * stride;
+  if (!pieces.empty() &&
+      pieces.back().offset + pieces.back().data.size() == offset) {
+    pieces.back().data.append(from, count * stride);
+  } else {
+    pieces.push_back({offset, std::string(from, count * stride)});
+  }
+  snapshot.next_slot =
+      static_cast<uint32_t>((snapshot.next_slot + count) % items_.capacity());
+  snapshot.slots_left -= static_cast<uint32_t>(count);
+  return true;
+}
+
+bool Table::NextSteps(const Snapshot& snapshot, uint64_t max_bytes,
+                      StepRows& rows) const {
+  if (snapshot.next_id == snapshot.end_id) return false;
+  const uint64_t first = snapshot.next_id;
+  const uint64_t row = first % step_capacity_;
+  rows.count = std::min({std::max<uint64_t>(max_bytes / layout_.step_bytes, 1),
+                         snapshot.end_id - first, step_capacity_ - row});
+  rows.headers = reinterpret_cast<const char*>(&steps_.header(first));
+  rows.header_offset = row * TableLayout::kStepHeader;
+  rows.header_bytes = rows.count * TableLayout::kStepHeader;
+  rows.payload = steps_.row(first);
+  rows.payload_offset = row * layout_.step.stride;
+  rows.payload_bytes = rows.count * layout_.step.stride;
+  return true;
+}
+
+void Table::StepsCopied(Snapshot& snapshot, const StepRows& rows) {
+  pins_.erase(snapshot.pin);
+  snapshot.next_id += rows.count;
+  snapshot.pin = pins_.insert(snapshot.next_id);
+}
+
+void Table::EndSnapshot(std::unique_ptr<Snapshot> snapshot) {
+  pins_.erase(snapshot->pin);
+}
+
+}  // namespace qfleet
