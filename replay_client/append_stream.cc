@@ -120,6 +120,7 @@ void AppendStream::AddTo(WriterStats& stats) const {
   absl::MutexLock lock(&mutex_);
   stats.items_stored += stats_.items_stored;
   stats.items_skipped += stats_.items_skipped;
+  stats.items_unconfirmed += stats_.items_unconfirmed;
   stats.batches_resent += stats_.batches_resent;
   stats.reconnects += opened_ > 1 ? opened_ - 1 : 0;
   stats.unacknowledged_bytes += pending_size_.bytes;
@@ -150,8 +151,9 @@ void AppendStream::OnOpen(const v1::AppendResponse& response) {
   absl::MutexLock lock(&mutex_);
   ++opened_;
   broken_ = false;
-  // Stored, but the acknowledgement was lost with the connection.
-  stats_.items_stored += Acknowledge(response.sequence());
+  // Their own acknowledgement, which was lost with the connection, would have
+  // said which were stored.
+  stats_.items_unconfirmed += Acknowledge(response.sequence());
   next_ = 0;
   last_error_ = absl::OkStatus();
   connected_.store(true, std::memory_order_relaxed);

@@ -47,6 +47,9 @@ struct WriterStats {
   uint64_t items_stored = 0;
   uint64_t items_skipped = 0;
   uint64_t items_dropped = 0;  // With their episode, of a shard that is away.
+  // Taken, but the connection broke before the shard could say whether they
+  // were stored or skipped.
+  uint64_t items_unconfirmed = 0;
   uint64_t steps_dropped = 0;
   uint64_t batches_resent = 0;
   uint64_t reconnects = 0;
