@@ -39,6 +39,16 @@ struct ActorMetrics {
                               "Items that shards acknowledged as stored.")),
         skipped(metrics.Counter("qfleet_actor_items_skipped_total",
                                 "Items whose steps a shard did not hold.")),
+        items_dropped(
+            metrics.Counter("qfleet_actor_items_dropped_total",
+                            "Items dropped because their shard was away.")),
+        items_unconfirmed(metrics.Counter(
+            "qfleet_actor_items_unconfirmed_total",
+            "Items acknowledged by a reconnect, which does not tell stored "
+            "from skipped ones.")),
+        steps_dropped(metrics.Counter(
+            "qfleet_actor_steps_dropped_total",
+            "Steps of episodes given up because their shard was away.")),
         reconnects(metrics.Counter("qfleet_actor_writer_reconnects_total",
                                    "Append streams opened again.")),
         waited(metrics.Counter(
@@ -57,6 +67,9 @@ struct ActorMetrics {
   prometheus::Counter& episodes;
   prometheus::Counter& items;
   prometheus::Counter& skipped;
+  prometheus::Counter& items_dropped;
+  prometheus::Counter& items_unconfirmed;
+  prometheus::Counter& steps_dropped;
   prometheus::Counter& reconnects;
   prometheus::Counter& waited;
   prometheus::Gauge& unacknowledged;
@@ -75,6 +88,10 @@ void Export(const ActorStats& actor, const WriterStats& writer,
   Advance(metrics.episodes, static_cast<double>(actor.episodes));
   Advance(metrics.items, static_cast<double>(writer.items_stored));
   Advance(metrics.skipped, static_cast<double>(writer.items_skipped));
+  Advance(metrics.items_dropped, static_cast<double>(writer.items_dropped));
+  Advance(metrics.items_unconfirmed,
+          static_cast<double>(writer.items_unconfirmed));
+  Advance(metrics.steps_dropped, static_cast<double>(writer.steps_dropped));
   Advance(metrics.reconnects, static_cast<double>(writer.reconnects));
   Advance(metrics.waited, writer.waited_seconds);
   metrics.unacknowledged.Set(static_cast<double>(writer.unacknowledged_bytes));

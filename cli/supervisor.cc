@@ -62,6 +62,12 @@ std::optional<RunEnd> Supervisor::Ended(Slot& slot, const ChildExit& exit) {
         (exit.code == kExitReached || exit.code == kExitNotReached)) {
       return RunEnd{exit.code, ""};
     }
+    if (exit.signal == 0 && exit.code == kExitStopped) {
+      return RunEnd{exit.code,
+                    absl::StrCat(child.name,
+                                 " was stopped by a signal of someone else, "
+                                 "before the run's stop condition")};
+    }
     return Failure(child, exit);
   }
   // A config error stays one however often the process is started.

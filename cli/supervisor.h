@@ -37,7 +37,7 @@ struct SupervisedProcess {
 // Why and how the run ended.
 struct RunEnd {
   int exit_code = 0;
-  std::string error;  // Empty: the learner ended with 0 or 3.
+  std::string error;  // One line. Empty: the learner ended with 0 or 3.
 };
 
 // Thread-compatible; the thread that starts the processes must outlive them.

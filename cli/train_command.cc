@@ -120,10 +120,13 @@ std::string LastWords(const std::optional<RunEnd>& end,
   if (end.has_value() && end->error.empty()) {
     return progress.Summary(end->exit_code == kExitReached);
   }
+  const char* how = !end.has_value()                 ? "interrupted"
+                    : end->exit_code == kExitStopped ? "stopped"
+                                                     : "failed";
   const std::vector<std::string> checkpoints =
       ListCheckpoints(run_dir + "/checkpoints");
   return absl::StrCat(
-      end.has_value() ? "failed" : "interrupted", "; checkpoint: ",
+      how, "; checkpoint: ",
       checkpoints.empty() ? "none" : ShownPath(checkpoints.front()));
 }
 
@@ -159,6 +162,12 @@ absl::StatusOr<int> RunTrain(const TrainFlags& flags,
     reporter.Update();
     if (shutdown.WaitFor(kPoll)) break;
   }
+  // A signal to all processes of a job may end the learner before it is seen
+  // here.
+  if (end.has_value() && end->exit_code == kExitStopped &&
+      shutdown.requested()) {
+    end.reset();
+  }
   if (!end.has_value()) reporter.Say("interrupted; stopping");
   supervisor.Stop();
   reporter.Update();  // What came while they stopped.
@@ -168,7 +177,8 @@ absl::StatusOr<int> RunTrain(const TrainFlags& flags,
   if (!end->error.empty()) {
     std::cerr << "qfleet: " << end->error << std::endl;
   }
-  return end->exit_code;
+  // The run was not ended by its own: that is no success of this command.
+  return end->exit_code == kExitStopped ? kExitFailed : end->exit_code;
 }
 
 int TrainMain(const TrainFlags& flags) {

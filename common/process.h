@@ -13,10 +13,14 @@ namespace qfleet {
 
 // Exit codes, as in the README.
 enum ExitCode : int {
-  kExitReached = 0,  // The stop condition, or an orderly stop.
+  // The stop condition; of a process without one, an orderly stop by a signal.
+  kExitReached = 0,
   kExitFailed = 1,
   kExitUsage = 2,       // Config or command line.
   kExitNotReached = 3,  // A max_* bound ended the run first.
+  // An orderly stop by a signal, before the stop condition or a bound: what
+  // the process ran for is not done.
+  kExitStopped = 4,
 };
 
 // The flags that the processes of a cluster share.

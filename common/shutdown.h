@@ -20,7 +20,8 @@
 namespace qfleet {
 
 // At most one in a process; blocks the two signals in the calling thread and
-// all threads that it starts later, and takes them in a thread of its own.
+// all threads that it starts later, and takes them in a thread of its own; what
+// reaches a thread that was there before is passed on to it.
 // Also ignores SIGPIPE. Thread-safe.
 class ShutdownSignal {
  public:

@@ -36,9 +36,9 @@ SamplerOptions SamplerOptionsFor(const v1::Config& config) {
   return options;
 }
 
-absl::StatusOr<Outcome> RunLearner(const ProcessFlags& flags,
-                                   const std::string& run_dir,
-                                   ShutdownSignal& shutdown) {
+absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
+                               const std::string& run_dir,
+                               ShutdownSignal& shutdown) {
   QFLEET_ASSIGN_OR_RETURN(v1::Config config,
                           LoadConfig(flags.config, flags.set));
   if (config.cluster().replay().empty()) {
@@ -75,7 +75,8 @@ absl::StatusOr<Outcome> RunLearner(const ProcessFlags& flags,
   sampler->Stop();
   service.CloseSubscriptions();
   server.Shutdown(absl::Seconds(2));
-  return outcome;
+  QFLEET_RETURN_IF_ERROR(outcome.status());
+  return ExitCodeOf(*outcome, config.stop());
 }
 
 int Main(int argc, char** argv) {
@@ -89,9 +90,8 @@ int Main(int argc, char** argv) {
   if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
   ShutdownSignal shutdown;
   InitLog("learner");
-  absl::StatusOr<Outcome> outcome = RunLearner(flags, run_dir, shutdown);
-  if (!outcome.ok()) return Fail("learner", outcome.status());
-  return *outcome == Outcome::kNotReached ? kExitNotReached : kExitReached;
+  absl::StatusOr<int> code = RunLearner(flags, run_dir, shutdown);
+  return code.ok() ? *code : Fail("learner", code.status());
 }
 
 }  // namespace

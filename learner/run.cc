@@ -8,11 +8,27 @@
 #include "absl/time/clock.h"
 #include "common/checkpoint_file.h"
 #include "common/files.h"
+#include "common/process.h"
 #include "common/proto_json.h"
 #include "common/status_macros.h"
 #include "config/config.h"
 
 namespace qfleet {
+
+int ExitCodeOf(Outcome outcome, const v1::StopConfig& stop) {
+  switch (outcome) {
+    case Outcome::kReached:
+    case Outcome::kBounded:
+      return kExitReached;
+    case Outcome::kNotReached:
+      return kExitNotReached;
+    case Outcome::kNone:
+      break;
+  }
+  const bool ends = stop.has_mean_return() || stop.max_env_steps() > 0 ||
+                    stop.max_updates() > 0 || stop.max_seconds() > 0;
+  return ends ? kExitStopped : kExitReached;
+}
 
 struct Run::Exported {
   explicit Exported(Metrics& metrics)

@@ -38,6 +38,11 @@ enum class Outcome {
   kBounded,     // A bound, without a target: that was the job.
 };
 
+// The exit code of a process that trained with `stop` until `outcome`; kNone:
+// until a signal came, which is how a run ends that has neither a target nor a
+// bound.
+int ExitCodeOf(Outcome outcome, const v1::StopConfig& stop);
+
 class Run {
  public:
   // `metrics` must outlive the run.

@@ -1,5 +1,6 @@
 #include "replay_client/append_stream.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +9,10 @@
 
 namespace qfleet {
 namespace {
+
+// How often a wait for a shard that is away looks for another one: those are
+// under other mutexes, so that no condition can tell.
+constexpr absl::Duration kElsewherePeriod = absl::Milliseconds(20);
 
 v1::AppendRequest OpenRequestOf(const v1::AppendOpen& open) {
   v1::AppendRequest request;
@@ -22,6 +27,7 @@ AppendStream::AppendStream(const Options& options)
       open_(OpenRequestOf(options.open)),
       channel_(MakeChannel(options.address)),
       stub_(v1::Replay::NewStub(channel_)),
+      away_since_(absl::Now()),
       stream_(this) {}
 
 absl::Status AppendStream::status() const {
@@ -41,16 +47,39 @@ bool AppendStream::HasRoom(const BatchSize& size) const {
   return Fits(size);
 }
 
-absl::Status AppendStream::WaitForRoom(const BatchSize& size,
-                                       absl::Duration patience) {
+absl::StatusOr<bool> AppendStream::WaitForRoom(
+    const BatchSize& size, absl::Duration patience,
+    absl::Duration away_patience, absl::FunctionRef<bool()> elsewhere) {
   absl::MutexLock lock(&mutex_);
-  auto fits = [this, &size]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return !status_.ok() || Fits(size);
-  };
   const absl::Time start = absl::Now();
-  absl::Status status = Wait(absl::Condition(&fits), patience);
+  absl::StatusOr<bool> result = true;
+  for (;;) {
+    const absl::Time now = absl::Now();
+    const bool was_connected = connected();
+    const absl::Time enough = away_since_ + away_patience;
+    if (!status_.ok()) {
+      result = status_;
+    } else if (Fits(size)) {
+      result = true;
+    } else if (!was_connected && now >= enough && elsewhere()) {
+      result = false;
+    } else if (now - start >= patience) {
+      result = TooLate(patience);
+    } else {
+      auto changed = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+        return !status_.ok() || Fits(size) || connected() != was_connected;
+      };
+      absl::Time wake = start + patience;
+      if (!was_connected) {
+        wake = std::min(wake, std::max(enough, now + kElsewherePeriod));
+      }
+      mutex_.AwaitWithDeadline(absl::Condition(&changed), wake);
+      continue;
+    }
+    break;
+  }
   stats_.waited_seconds += absl::ToDoubleSeconds(absl::Now() - start);
-  return status;
+  return result;
 }
 
 absl::Status AppendStream::WaitAcknowledged(absl::Duration patience) {
@@ -58,18 +87,24 @@ absl::Status AppendStream::WaitAcknowledged(absl::Duration patience) {
   auto empty = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     return !status_.ok() || pending_.empty();
   };
-  return Wait(absl::Condition(&empty), patience);
+  if (mutex_.AwaitWithTimeout(absl::Condition(&empty), patience)) {
+    return status_;
+  }
+  return TooLate(patience);
 }
 
-absl::Status AppendStream::Wait(const absl::Condition& condition,
-                                absl::Duration patience) {
-  if (mutex_.AwaitWithTimeout(condition, patience)) return status_;
+absl::Status AppendStream::TooLate(absl::Duration patience) const {
   return absl::DeadlineExceededError(absl::StrCat(
       options_.address, ": waited ", absl::FormatDuration(patience), " for ",
       pending_.size(), " batches (", pending_size_.bytes,
       " bytes) to be acknowledged; ",
       connected() ? std::string("connected, the rate limiter may hold them")
                   : absl::StrCat("not connected: ", last_error_.message())));
+}
+
+absl::Time AppendStream::away_since() const {
+  absl::MutexLock lock(&mutex_);
+  return away_since_;
 }
 
 void AppendStream::Send(v1::AppendBatch batch, const BatchSize& size) {
@@ -85,6 +120,7 @@ void AppendStream::AddTo(WriterStats& stats) const {
   absl::MutexLock lock(&mutex_);
   stats.items_stored += stats_.items_stored;
   stats.items_skipped += stats_.items_skipped;
+  stats.items_unconfirmed += stats_.items_unconfirmed;
   stats.batches_resent += stats_.batches_resent;
   stats.reconnects += opened_ > 1 ? opened_ - 1 : 0;
   stats.unacknowledged_bytes += pending_size_.bytes;
@@ -115,8 +151,9 @@ void AppendStream::OnOpen(const v1::AppendResponse& response) {
   absl::MutexLock lock(&mutex_);
   ++opened_;
   broken_ = false;
-  // Stored, but the acknowledgement was lost with the connection.
-  stats_.items_stored += Acknowledge(response.sequence());
+  // Their own acknowledgement, which was lost with the connection, would have
+  // said which were stored.
+  stats_.items_unconfirmed += Acknowledge(response.sequence());
   next_ = 0;
   last_error_ = absl::OkStatus();
   connected_.store(true, std::memory_order_relaxed);
@@ -163,10 +200,12 @@ void AppendStream::OnBroken() {
 }
 
 void AppendStream::OnClose(const absl::Status& status) {
-  const bool was_connected = connected_.exchange(false);
   absl::MutexLock lock(&mutex_);
-  if (was_connected && status_.ok()) {
-    spdlog::warn("writer lost {}: {}", options_.address, status.ToString());
+  if (connected_.exchange(false)) {
+    away_since_ = absl::Now();
+    if (status_.ok()) {
+      spdlog::warn("writer lost {}: {}", options_.address, status.ToString());
+    }
   }
   last_error_ = status;
   if (IsFinal(status)) {

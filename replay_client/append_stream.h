@@ -13,7 +13,9 @@
 #include <string>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "qfleet/v1/replay.grpc.pb.h"
@@ -37,6 +39,8 @@ class AppendStream
   explicit AppendStream(const Options& options);
   ~AppendStream() override = default;
 
+  const std::string& address() const { return options_.address; }
+
   // True between the shard's answer to `open` and the connection's end.
   bool connected() const { return connected_.load(std::memory_order_relaxed); }
 
@@ -48,8 +52,18 @@ class AppendStream
   // Whether a batch of this size may be added. One always fits in an empty
   // queue.
   bool HasRoom(const BatchSize& size) const;
-  // DEADLINE_EXCEEDED after `patience`, or status().
-  absl::Status WaitForRoom(const BatchSize& size, absl::Duration patience);
+  // True once it may be added. False once the shard has been away for
+  // `away_patience`, however long before this call that began, if there is one
+  // `elsewhere` to go to (asked under the stream's mutex). DEADLINE_EXCEEDED
+  // after `patience`, or status().
+  absl::StatusOr<bool> WaitForRoom(const BatchSize& size,
+                                   absl::Duration patience,
+                                   absl::Duration away_patience,
+                                   absl::FunctionRef<bool()> elsewhere);
+
+  // When the connection before was lost, or when this was made if there was
+  // none yet.
+  absl::Time away_since() const;
 
   // The batch's sequence is one more than that of the batch before.
   void Send(v1::AppendBatch batch, const BatchSize& size);
@@ -83,9 +97,9 @@ class AppendStream
   bool Fits(const BatchSize& size) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   // Forgets the batches up to `sequence`; returns their items.
   uint64_t Acknowledge(uint64_t sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Waits for `condition` or an end; the error says for how long.
-  absl::Status Wait(const absl::Condition& condition, absl::Duration patience)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Says for what and how long it waited in vain.
+  absl::Status TooLate(absl::Duration patience) const
+      ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Options options_;
@@ -104,6 +118,7 @@ class AppendStream
   uint64_t opened_ ABSL_GUARDED_BY(mutex_) = 0;  // Connections.
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
   absl::Status last_error_ ABSL_GUARDED_BY(mutex_);  // While not connected.
+  absl::Time away_since_ ABSL_GUARDED_BY(mutex_);
   WriterStats stats_ ABSL_GUARDED_BY(mutex_);
 
   // Of the thread that sends: alive while the call serialises it.

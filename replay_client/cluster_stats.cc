@@ -50,7 +50,7 @@ void ClusterStats::FillOthers(int shard, v1::SampleDraw& draw) const {
     AddCounters(shards_[s].earlier, others);
     if (static_cast<int>(s) == shard) continue;
     AddCounters(shards_[s].stats, others);
-    if (shards_[s].connected) size += shards_[s].stats.size();
+    size += shards_[s].stats.size();
   }
   draw.set_others_inserted(others.inserted());
   draw.set_others_sampled(others.sampled());

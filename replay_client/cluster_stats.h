@@ -38,7 +38,9 @@ class ClusterStats {
   uint64_t size() const;
 
   // Totals of all but `shard`, for its rate limiter: what it does not count
-  // itself, its own earlier lives included.
+  // itself, its own earlier lives included. The size is over all shards as they
+  // were last known: one that is away keeps its items and comes back with them,
+  // and the cluster must not fall below the limiter's min_size by that.
   void FillOthers(int shard, v1::SampleDraw& draw) const;
 
   // All but the priorities' counts.

@@ -1,17 +1,20 @@
 #include "replay_client/remote_writer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <deque>
 #include <random>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status_macros.h"
 #include "replay_client/append_stream.h"
 #include "replay_client/batch_builder.h"
+#include "spdlog/spdlog.h"
 
 namespace qfleet {
 namespace {
@@ -33,18 +36,60 @@ uint64_t RandomWriterId() {
 // The steps of a stream, numbered for the caller without a gap, are spread
 // over shards episode by episode, and each shard wants its part without a gap
 // too. A segment is a run of steps on one shard, with the difference between
-// the two numbers.
+// the two numbers; or the rest of an episode that was given up, which is on no
+// shard and has no numbers there.
 struct Segment {
-  uint64_t first;  // The caller's index of its first step.
-  int shard;
+  uint64_t first;        // The caller's index of its first step.
+  int shard;             // Or kDropped.
   uint64_t shard_first;  // The shard's index of the same step.
 };
+
+constexpr int kDropped = -1;
 
 struct StreamState {
   uint64_t next = 0;
   std::vector<uint64_t> next_on_shard;
   std::deque<Segment> segments;  // Oldest first; old ones are dropped.
 };
+
+// Where an item belongs.
+struct Placement {
+  int shard;       // kDropped if one of its steps was.
+  uint64_t shift;  // Modular; from the caller's indices to the shard's.
+};
+
+absl::StatusOr<Placement> Place(uint32_t stream, const StreamState& state,
+                                uint64_t first, uint64_t last) {
+  const Segment* segment = nullptr;  // That holds step `first`.
+  const Segment* next = nullptr;     // The one after it.
+  // The steps from `end` on are on another shard, or not there yet. The
+  // dropped rest of an episode is no end.
+  uint64_t end = state.next;
+  for (auto it = state.segments.rbegin(); it != state.segments.rend(); ++it) {
+    if (it->first <= first) {
+      segment = &*it;
+      break;
+    }
+    next = &*it;
+    if (next->shard != kDropped) end = next->first;
+  }
+  if (segment == nullptr || first > last || last >= end ||
+      last + kMaxItemLag + 1 < state.next) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "item [", first, ", ", last, "] of stream ", stream,
+        ": allowed is a span of one episode's steps, of which the newest is ",
+        static_cast<int64_t>(state.next) - 1, " and the last at most ",
+        kMaxItemLag, " steps older"));
+  }
+  if (last - first > kMaxItemLag) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "item [", first, ", ", last, "] of stream ", stream,
+        ": allowed is a span of at most ", kMaxItemLag + 1, " steps"));
+  }
+  const bool dropped = next != nullptr && last >= next->first;
+  return Placement{dropped ? kDropped : segment->shard,
+                   segment->shard_first - segment->first};
+}
 
 class RemoteWriterImpl : public RemoteWriter {
  public:
@@ -67,14 +112,25 @@ class RemoteWriterImpl : public RemoteWriter {
     BatchBuilder builder;
     absl::Time started;  // When the builder got its first row.
     uint64_t last_sequence = 0;
+    absl::Time logged_loss;  // See Abandon.
   };
 
   absl::Status CheckShards() const;
   int ChooseShard(uint32_t stream) const;
   StreamState& FindStream(uint32_t stream);
   bool Full(const ShardState& shard) const;
-  // Makes the builder ready for one more row. On an error nothing changed.
-  absl::Status MakeRoom(ShardState& shard);
+  // The shard of the episode that begins, ready for a step.
+  absl::StatusOr<int> ShardForEpisode(uint32_t stream);
+  // The shard of the one that goes on, likewise; kDropped if that was given up.
+  absl::StatusOr<int> ShardOfEpisode(uint32_t stream, StreamState& state);
+  // Makes the builder ready for one more row: true. False if the shard is away,
+  // for longer than `away_patience`, and another one is there. On an error
+  // nothing changed.
+  absl::StatusOr<bool> MakeRoom(ShardState& shard,
+                                absl::Duration away_patience);
+  bool OtherConnected(const ShardState& shard) const;
+  // Gives the episode up that the stream is in.
+  void Abandon(uint32_t stream, StreamState& state);
   void NoteRow(ShardState& shard);
   bool TrySend(ShardState& shard);
   void Send(ShardState& shard);
@@ -82,6 +138,8 @@ class RemoteWriterImpl : public RemoteWriter {
   const WriterOptions options_;
   std::vector<ShardState> shards_;
   absl::flat_hash_map<uint32_t, StreamState> streams_;
+  std::atomic<uint64_t> steps_dropped_{0};
+  std::atomic<uint64_t> items_dropped_{0};
 };
 
 RemoteWriterImpl::RemoteWriterImpl(const WriterOptions& options)
@@ -135,10 +193,14 @@ absl::StatusOr<uint64_t> RemoteWriterImpl::AppendStep(
         "step 0 of stream ", stream,
         " has starts_episode = false: a stream begins with an episode"));
   }
-  const int s =
-      starts_episode ? ChooseShard(stream) : state.segments.back().shard;
+  QFLEET_ASSIGN_OR_RETURN(const int s, starts_episode
+                                           ? ShardForEpisode(stream)
+                                           : ShardOfEpisode(stream, state));
+  if (s == kDropped) {
+    steps_dropped_.fetch_add(1, std::memory_order_relaxed);
+    return state.next++;
+  }
   ShardState& shard = shards_[s];
-  QFLEET_RETURN_IF_ERROR(MakeRoom(shard));
   QFLEET_RETURN_IF_ERROR(shard.builder.AddStep(stream, state.next_on_shard[s],
                                                starts_episode, columns));
   if (state.segments.empty() || state.segments.back().shard != s) {
@@ -153,41 +215,68 @@ absl::StatusOr<uint64_t> RemoteWriterImpl::AppendStep(
   return state.next++;
 }
 
+absl::StatusOr<int> RemoteWriterImpl::ShardForEpisode(uint32_t stream) {
+  for (;;) {
+    const int s = ChooseShard(stream);
+    // Nothing is lost by going elsewhere: no patience with one that is away.
+    QFLEET_ASSIGN_OR_RETURN(const bool ready,
+                            MakeRoom(shards_[s], absl::ZeroDuration()));
+    if (ready) return s;
+  }
+}
+
+absl::StatusOr<int> RemoteWriterImpl::ShardOfEpisode(uint32_t stream,
+                                                     StreamState& state) {
+  const int s = state.segments.back().shard;
+  if (s == kDropped) return kDropped;
+  QFLEET_ASSIGN_OR_RETURN(const bool ready,
+                          MakeRoom(shards_[s], options_.shard_patience));
+  if (ready) return s;
+  Abandon(stream, state);
+  return kDropped;
+}
+
+void RemoteWriterImpl::Abandon(uint32_t stream, StreamState& state) {
+  ShardState& shard = shards_[state.segments.back().shard];
+  state.segments.push_back({state.next, kDropped, 0});
+  // One line for the loss, not one for each stream.
+  const absl::Time lost = shard.stream->away_since();
+  if (shard.logged_loss == lost) return;
+  shard.logged_loss = lost;
+  spdlog::warn(
+      "{} has been away for {}: dropping the rest of the episodes that it has "
+      "the beginning of (first of stream {}); new ones go to other shards",
+      shard.stream->address(), absl::FormatDuration(absl::Now() - lost),
+      stream);
+}
+
 absl::Status RemoteWriterImpl::AppendItem(uint32_t stream, uint64_t first,
                                           uint64_t last,
                                           absl::Span<const ColumnRow> columns,
                                           float priority) {
   QFLEET_RETURN_IF_ERROR(CheckShards());
   StreamState& state = FindStream(stream);
-  auto segment = state.segments.rbegin();
-  while (segment != state.segments.rend() && segment->first > first) ++segment;
-  const bool known = segment != state.segments.rend();
-  // The steps from `end` on are on another shard, or not there yet.
-  const uint64_t end = !known || segment == state.segments.rbegin()
-                           ? state.next
-                           : std::prev(segment)->first;
-  if (!known || first > last || last >= end ||
-      last + kMaxItemLag + 1 < state.next) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "item [", first, ", ", last, "] of stream ", stream,
-        ": allowed is a span of one episode's steps, of which the newest is ",
-        static_cast<int64_t>(state.next) - 1, " and the last at most ",
-        kMaxItemLag, " steps older"));
-  }
-  if (last - first > kMaxItemLag) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "item [", first, ", ", last, "] of stream ", stream,
-        ": allowed is a span of at most ", kMaxItemLag + 1, " steps"));
-  }
+  QFLEET_ASSIGN_OR_RETURN(const Placement item,
+                          Place(stream, state, first, last));
   if (!std::isfinite(priority) || priority < 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "priority = ", priority, ": allowed is a finite number >= 0"));
   }
-  ShardState& shard = shards_[segment->shard];
-  QFLEET_RETURN_IF_ERROR(MakeRoom(shard));
-  const uint64_t shift = segment->shard_first - segment->first;  // Modular.
+  bool keep = item.shard != kDropped;
+  if (keep) {
+    QFLEET_ASSIGN_OR_RETURN(
+        keep, MakeRoom(shards_[item.shard], options_.shard_patience));
+    if (!keep && state.segments.back().shard == item.shard) {
+      Abandon(stream, state);
+    }
+  }
+  if (!keep) {
+    items_dropped_.fetch_add(1, std::memory_order_relaxed);
+    return absl::OkStatus();
+  }
+  ShardState& shard = shards_[item.shard];
   QFLEET_RETURN_IF_ERROR(shard.builder.AddItem(
-      stream, first + shift, last + shift, columns, priority));
+      stream, first + item.shift, last + item.shift, columns, priority));
   NoteRow(shard);
   return absl::OkStatus();
 }
@@ -198,14 +287,24 @@ bool RemoteWriterImpl::Full(const ShardState& shard) const {
          size.steps >= std::min<uint64_t>(options_.batch_steps, kMaxBatchSteps);
 }
 
-absl::Status RemoteWriterImpl::MakeRoom(ShardState& shard) {
-  if (!Full(shard) || TrySend(shard)) return absl::OkStatus();
+absl::StatusOr<bool> RemoteWriterImpl::MakeRoom(ShardState& shard,
+                                                absl::Duration away_patience) {
+  if (!Full(shard) || TrySend(shard)) return true;
   // The caller will be held up: let the other shards have what there is.
   for (ShardState& other : shards_) TrySend(other);
-  QFLEET_RETURN_IF_ERROR(
-      shard.stream->WaitForRoom(shard.builder.size(), options_.patience));
-  Send(shard);
-  return absl::OkStatus();
+  QFLEET_ASSIGN_OR_RETURN(
+      const bool ready,
+      shard.stream->WaitForRoom(shard.builder.size(), options_.patience,
+                                away_patience,
+                                [&] { return OtherConnected(shard); }));
+  if (ready) Send(shard);
+  return ready;
+}
+
+bool RemoteWriterImpl::OtherConnected(const ShardState& shard) const {
+  return absl::c_any_of(shards_, [&shard](const ShardState& other) {
+    return &other != &shard && other.stream->connected();
+  });
 }
 
 // After a row was added.
@@ -240,10 +339,16 @@ absl::Status RemoteWriterImpl::Poll() {
 absl::Status RemoteWriterImpl::Flush() {
   QFLEET_RETURN_IF_ERROR(CheckShards());
   const absl::Time deadline = absl::Now() + options_.patience;
+  // First what needs no wait: it must not be behind a shard that is away.
+  for (ShardState& shard : shards_) TrySend(shard);
   for (ShardState& shard : shards_) {
     if (TrySend(shard)) continue;
-    QFLEET_RETURN_IF_ERROR(shard.stream->WaitForRoom(shard.builder.size(),
-                                                     deadline - absl::Now()));
+    // A flush drops nothing: whether there is another shard is no matter.
+    QFLEET_RETURN_IF_ERROR(
+        shard.stream
+            ->WaitForRoom(shard.builder.size(), deadline - absl::Now(),
+                          absl::InfiniteDuration(), [] { return false; })
+            .status());
     Send(shard);
   }
   for (ShardState& shard : shards_) {
@@ -255,6 +360,8 @@ absl::Status RemoteWriterImpl::Flush() {
 
 WriterStats RemoteWriterImpl::Stats() const {
   WriterStats stats;
+  stats.steps_dropped = steps_dropped_.load(std::memory_order_relaxed);
+  stats.items_dropped = items_dropped_.load(std::memory_order_relaxed);
   for (const ShardState& shard : shards_) shard.stream->AddTo(stats);
   return stats;
 }

@@ -1,5 +1,10 @@
 // A Writer over gRPC: one Append stream for each shard, acknowledged, resent
 // after a reconnect, bounded.
+//
+// While a shard is away its streams go on elsewhere: at once where an episode
+// begins; an episode that is under way is given up once the shard's queue is
+// full and `shard_patience` is over, and its rest is dropped and counted. What
+// is queued by then waits for the shard to come back.
 
 #ifndef QFLEET_REPLAY_CLIENT_REMOTE_WRITER_H_
 #define QFLEET_REPLAY_CLIENT_REMOTE_WRITER_H_
@@ -32,11 +37,20 @@ struct WriterOptions {
   uint64_t max_unacknowledged_steps = 256;
   // How long a call may wait at that bound.
   absl::Duration patience = absl::Seconds(300);
+  // How long after its loss (or the writer's start, if it was never there) a
+  // shard may hold a call up at that bound while another one is connected.
+  absl::Duration shard_patience = absl::Seconds(2);
 };
 
 struct WriterStats {
+  // What became of the items; those that are not counted yet are under way.
   uint64_t items_stored = 0;
   uint64_t items_skipped = 0;
+  uint64_t items_dropped = 0;  // With their episode, of a shard that is away.
+  // Taken, but the connection broke before the shard could say whether they
+  // were stored or skipped.
+  uint64_t items_unconfirmed = 0;
+  uint64_t steps_dropped = 0;
   uint64_t batches_resent = 0;
   uint64_t reconnects = 0;
   uint64_t unacknowledged_bytes = 0;  // Now.

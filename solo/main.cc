@@ -15,9 +15,9 @@
 namespace qfleet {
 namespace {
 
-absl::StatusOr<Outcome> RunSolo(const ProcessFlags& flags,
-                                const std::string& run_dir,
-                                ShutdownSignal& shutdown) {
+absl::StatusOr<int> RunSolo(const ProcessFlags& flags,
+                            const std::string& run_dir,
+                            ShutdownSignal& shutdown) {
   QFLEET_ASSIGN_OR_RETURN(v1::Config config,
                           LoadConfig(flags.config, flags.set));
   Metrics metrics;
@@ -27,8 +27,12 @@ absl::StatusOr<Outcome> RunSolo(const ProcessFlags& flags,
                InitTorch(config.learner().threads()), address);
   QFLEET_RETURN_IF_ERROR(
       WriteReadyFile(flags.ready_file, /*grpc=*/"", address));
-  return TrainSolo(
-      config, run_dir, [&shutdown] { return shutdown.requested(); }, metrics);
+  QFLEET_ASSIGN_OR_RETURN(
+      const Outcome outcome,
+      TrainSolo(
+          config, run_dir, [&shutdown] { return shutdown.requested(); },
+          metrics));
+  return ExitCodeOf(outcome, config.stop());
 }
 
 int Main(int argc, char** argv) {
@@ -42,9 +46,8 @@ int Main(int argc, char** argv) {
   if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
   ShutdownSignal shutdown;
   InitLog("solo");
-  absl::StatusOr<Outcome> outcome = RunSolo(flags, run_dir, shutdown);
-  if (!outcome.ok()) return Fail("solo", outcome.status());
-  return *outcome == Outcome::kNotReached ? kExitNotReached : kExitReached;
+  absl::StatusOr<int> code = RunSolo(flags, run_dir, shutdown);
+  return code.ok() ? *code : Fail("solo", code.status());
 }
 
 }  // namespace

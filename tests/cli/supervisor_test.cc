@@ -165,6 +165,9 @@ TEST_F(SupervisorTest, TheLearnersEndIsTheRuns) {
   RunEnd bound = EndOfRun("exit 3");
   EXPECT_EQ(bound.exit_code, 3);
   EXPECT_EQ(bound.error, "");
+  RunEnd stopped = EndOfRun("exit 4");
+  EXPECT_EQ(stopped.exit_code, 4);
+  EXPECT_THAT(stopped.error, HasSubstr("learner was stopped by a signal"));
   RunEnd failed = EndOfRun("echo bad luck; exit 7");
   EXPECT_EQ(failed.exit_code, 1);
   EXPECT_EQ(failed.error, "learner exited 7: bad luck");

@@ -127,6 +127,29 @@ TEST_F(TrainCommandTest, NotReachedIsThree) {
                         "steps"));
 }
 
+// It was taken for a success.
+TEST_F(TrainCommandTest, ALearnerThatSomeoneStoppedIsNoSuccess) {
+  Install("qfleet-learner",
+          absl::StrCat(kLearnerStart,
+                       "touch $d/checkpoints/checkpoint-000000000007.qfckpt\n"
+                       "trap 'exit 4' TERM; kill $$"));
+  Result result = Run("train c.txtpb --run_dir=r");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.output, HasSubstr("\nstopped; checkpoint: r/checkpoints/"
+                                       "checkpoint-000000000007.qfckpt\n"));
+  EXPECT_THAT(result.output,
+              HasSubstr("\nqfleet: learner was stopped by a signal of someone "
+                        "else, before the run's stop condition\n"));
+  EXPECT_THAT(result.output, Not(HasSubstr("interrupted")));
+}
+
+TEST_F(TrainCommandTest, SoloThatSomeoneStoppedIsNoSuccessEither) {
+  Install("qfleet-solo", "#!/bin/sh\nexit 4");
+  Result result = Run("train c.txtpb --run_dir=r --solo");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.output, HasSubstr("qfleet: solo was stopped by a signal"));
+}
+
 TEST_F(TrainCommandTest, ForwardsTheLearnersError) {
   Install("qfleet-learner", "#!/bin/sh\necho out of luck >&2; exit 1");
   Result result = Run("train c.txtpb --run_dir=r");
@@ -165,7 +188,7 @@ TEST_F(TrainCommandTest, RestartsAKilledActor) {
 TEST_F(TrainCommandTest, AnInterruptStopsTheLearnerAndNamesItsCheckpoint) {
   const std::string script = absl::StrCat(
       kLearnerStart,
-      "trap 'touch $d/checkpoints/checkpoint-000000000007.qfckpt; exit 0' TERM"
+      "trap 'touch $d/checkpoints/checkpoint-000000000007.qfckpt; exit 4' TERM"
       "\nreport; sleep 1000 & wait");
   Install("qfleet-learner", script);
   int ends[2];

@@ -10,7 +10,9 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <thread>
 
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "common/grpc.h"
 #include "common/metrics.h"
@@ -120,6 +122,28 @@ TEST(ShutdownSignalTest, ASignalIsARequestAndASecondTermIsTheSame) {
   // The kernel sends one for each thread of a parent that was killed.
   kill(getpid(), SIGTERM);
   EXPECT_TRUE(shutdown.WaitFor(absl::Milliseconds(1)));
+}
+
+// OpenBLAS starts threads when it is loaded; a SIGTERM that reached one of them
+// ended the process at once.
+TEST(ShutdownSignalTest, AThreadThatWasThereBeforePassesTheSignalOn) {
+  absl::Notification ready, done;
+  std::thread before([&] {
+    sigset_t term;  // Not blocked, as where there was no ShutdownSignal yet.
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    pthread_sigmask(SIG_UNBLOCK, &term, nullptr);
+    ready.Notify();
+    done.WaitForNotification();
+  });
+  ready.WaitForNotification();
+  {
+    ShutdownSignal shutdown;
+    pthread_kill(before.native_handle(), SIGTERM);
+    EXPECT_TRUE(shutdown.WaitFor(absl::Seconds(20)));
+  }
+  done.Notify();
+  before.join();
 }
 
 TEST(ProtoJsonTest, HasPlainNumbersAndOnlyThePartsThatAreSet) {

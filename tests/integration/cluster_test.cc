@@ -139,6 +139,22 @@ TEST_F(ClusterTest, AnInterruptLeavesACheckpointAndNoProcess) {
   EXPECT_GT(checkpoint->updates(), 50u);
 }
 
+TEST_F(ClusterTest, ALearnerThatSomeoneStopsIsNoSuccessOfTrain) {
+  Process train(Train({"--set=stop.mean_return=1000"}), Log("train"));
+  ASSERT_TRUE(train.WaitUntil([this] { return Updates() > 50; }, 120))
+      << train.Output();
+  for (pid_t pid : FindProcesses("qfleet-learner")) {
+    // Only ours: the command line holds the run directory too.
+    for (pid_t ours : FindProcesses(run_dir_)) {
+      if (pid == ours && pid != train.pid()) kill(pid, SIGTERM);
+    }
+  }
+  ASSERT_TRUE(train.WaitFor(60));
+  EXPECT_EQ(train.exit_code(), 1) << train.Output();
+  EXPECT_THAT(train.Output(), HasSubstr("learner was stopped by a signal"));
+  EXPECT_FALSE(ListCheckpoints(run_dir_ + "/checkpoints").empty());
+}
+
 TEST_F(ClusterTest, AKilledTrainTakesItsProcessesAlong) {
   Process train(Train({"--set=stop.mean_return=1000"}), Log("train"));
   ASSERT_TRUE(train.WaitUntil([this] { return Updates() > 10; }, 120))

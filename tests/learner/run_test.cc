@@ -99,6 +99,20 @@ TEST_F(RunTest, ABoundWithoutATargetIsTheJobDone) {
   EXPECT_EQ(run->outcome(), Outcome::kBounded);
 }
 
+TEST(ExitCodeTest, ASignalIsNotTheStopCondition) {
+  v1::StopConfig none, target, bound;
+  target.set_mean_return(1);
+  bound.set_max_seconds(1);
+  for (const v1::StopConfig& stop : {target, bound}) {
+    EXPECT_EQ(ExitCodeOf(Outcome::kReached, stop), 0);
+    EXPECT_EQ(ExitCodeOf(Outcome::kBounded, stop), 0);
+    EXPECT_EQ(ExitCodeOf(Outcome::kNotReached, stop), 3);
+    EXPECT_EQ(ExitCodeOf(Outcome::kNone, stop), 4);
+  }
+  // A run without an end of its own is ended by a signal.
+  EXPECT_EQ(ExitCodeOf(Outcome::kNone, none), 0);
+}
+
 TEST_F(RunTest, EnvStepsDoNotGoBackWhenAShardForgets) {
   std::unique_ptr<qfleet::Run> run = OpenRun();
   run->Tick(1, View(110, 10));

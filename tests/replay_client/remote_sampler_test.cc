@@ -174,6 +174,24 @@ TEST_F(RemoteSamplerTest, LostShardIsLeftOutAndTakenInAgain) {
   EXPECT_GT(from_second, 24);  // 48 expected.
 }
 
+// What is left is less than min_size.
+TEST_F(RemoteSamplerTest, LosingOneOfTwoShardsDoesNotStopTheSampler) {
+  v1::TableSpec spec = TestTable();
+  spec.mutable_rate_limiter()->set_min_size(6);
+  MakeShards(2, spec);
+  for (uint64_t i = 1; i <= 4; ++i) Insert(0, i, 1);
+  for (uint64_t i = 1; i <= 4; ++i) Insert(1, i, 1);
+  Connect();
+  shards_[1]->Stop();
+  AwaitShards(1);
+  for (int b = 0; b < 5; ++b) {
+    auto batch = sampler_->Next();
+    ASSERT_TRUE(batch.ok()) << batch.status();
+    for (const SampleKey& key : (*batch)->keys) EXPECT_EQ(key.shard, 0u);
+  }
+  EXPECT_EQ(sampler_->View().size, 4u);
+}
+
 // A shard is lost in the middle of a batch that it holds back.
 TEST_F(RemoteSamplerTest, BatchOfALostShardIsMadeUpByTheOthers) {
   MakeShards(2, TestTable());

@@ -153,8 +153,11 @@ TEST_F(RemoteWriterTest, RestartsLoseNothingAndDuplicateNothing) {
   EXPECT_EQ(shards_[0]->Stats().inserted(), static_cast<uint64_t>(kItems));
   EXPECT_EQ(shards_[0]->Stats().steps(), static_cast<uint64_t>(2 * kItems));
   EXPECT_EQ(Actions(*shards_[0]).size(), static_cast<size_t>(kItems));
-  EXPECT_EQ(writer_->Stats().items_stored, static_cast<uint64_t>(kItems));
-  EXPECT_GE(writer_->Stats().reconnects, 1u);
+  const WriterStats stats = writer_->Stats();
+  EXPECT_EQ(stats.items_stored + stats.items_unconfirmed,
+            static_cast<uint64_t>(kItems));
+  EXPECT_EQ(stats.items_skipped + stats.items_dropped, 0u);
+  EXPECT_GE(stats.reconnects, 1u);
 }
 
 // It comes back without its memory: what was acknowledged is not sent again,
@@ -281,6 +284,207 @@ TEST_F(RemoteWriterTest, StreamMovesWhileItsShardIsAwayAndComesBack) {
   ASSERT_TRUE(writer_->Flush().ok());
   EXPECT_THAT(Actions(*shards_[0]), ::testing::ElementsAre(1, 3));
   EXPECT_THAT(Actions(*shards_[1]), ::testing::ElementsAre(2));
+}
+
+// Small batches, a short queue, and patience that a test notices.
+class LostShardTest : public RemoteWriterTest {
+ protected:
+  LostShardTest() {
+    options_.batch_steps = 4;
+    options_.max_unacknowledged_steps = 16;
+    options_.batch_age = absl::ZeroDuration();
+    options_.shard_patience = absl::Milliseconds(20);
+  }
+  void Lose(int shard) {
+    shards_[shard]->Stop();
+    ASSERT_TRUE(Eventually([&] {
+      return writer_->Stats().shards_connected == shards_.size() - 1;
+    }));
+  }
+  void Return(int shard) {
+    shards_[shard]->Start();
+    ASSERT_TRUE(Eventually(
+        [&] { return writer_->Stats().shards_connected == shards_.size(); }));
+  }
+  // Two more steps of the episode that stream 0 is in, and an item over them.
+  absl::Status Pair(int64_t action) {
+    auto first = Step(0, false, static_cast<float>(action));
+    if (!first.ok()) return first.status();
+    auto last = Step(0, false, static_cast<float>(action) + 0.5f);
+    if (!last.ok()) return last.status();
+    EXPECT_EQ(*last, *first + 1);
+    return Item(0, *first, *last, action);
+  }
+};
+
+// It held all streams up for as long as the shard was away, and the learner
+// starved.
+TEST_F(LostShardTest, AnEpisodeUnderWayIsGivenUpAndNewOnesGoElsewhere) {
+  MakeShards(2, TestTable());
+  Start();
+  ASSERT_TRUE(Step(0, true, 0).ok());
+  ASSERT_TRUE(Pair(1).ok());
+  ASSERT_TRUE(writer_->Flush().ok());
+  Lose(0);
+  const absl::Time begun = absl::Now();
+  constexpr int64_t kPairs = 100;
+  for (int64_t i = 2; i <= kPairs; ++i) {
+    ASSERT_TRUE(Pair(i).ok());
+    ASSERT_TRUE(Episode(1, 1000 + i).ok());  // On shard 1 all along.
+  }
+  WriterStats stats = writer_->Stats();
+  EXPECT_GT(stats.steps_dropped, 2 * (kPairs - 1) - 16 - 4 - 1);
+  EXPECT_LT(stats.steps_dropped, 2u * (kPairs - 1));
+  EXPECT_GE(2 * stats.items_dropped, stats.steps_dropped);
+
+  // Items that come late: over steps that were dropped, over dropped and kept
+  // ones, over kept ones for which there is no room; and one that is wrong.
+  auto next = Step(0, true, 2000);
+  ASSERT_TRUE(next.ok());
+  EXPECT_EQ(*next, 1u + 2 * kPairs);
+  const uint64_t dropped = stats.items_dropped;
+  EXPECT_TRUE(Item(0, *next - 2, *next - 1, 9).ok());
+  EXPECT_TRUE(Item(0, 1, *next - 1, 9).ok());
+  EXPECT_TRUE(Item(0, 1, 2, 9).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(Item(0, *next - 1, *next, 9)));
+  EXPECT_EQ(writer_->Stats().items_dropped, dropped + 3);
+  // The episode is on shard 1, whole.
+  auto last = Step(0, false, 2000.5);
+  ASSERT_TRUE(last.ok());
+  ASSERT_TRUE(Item(0, *next, *last, 2000).ok());
+  EXPECT_TRUE(Eventually([&] {
+    return writer_->Poll().ok() && shards_[1]->Stats().inserted() == kPairs;
+  }));
+  EXPECT_LT(absl::Now() - begun, options_.patience / 2);
+  EXPECT_EQ(Actions(*shards_[1]).count(2000), 1u);
+
+  // What was queued arrives, once, and the stream goes on without a gap.
+  Return(0);
+  ASSERT_TRUE(Episode(0, 3000).ok());
+  ASSERT_TRUE(writer_->Flush().ok());
+  stats = writer_->Stats();
+  const uint64_t kept = kPairs - (stats.items_dropped - 3);
+  EXPECT_EQ(shards_[0]->Stats().steps(),
+            1 + 2 * kPairs - stats.steps_dropped + 2);
+  EXPECT_EQ(shards_[0]->Stats().inserted(), kept + 1);
+  EXPECT_EQ(shards_[0]->Stats().skipped(), 0u);
+  std::set<int64_t> actions = Actions(*shards_[0]);
+  EXPECT_EQ(actions.size(), kept + 1);
+  EXPECT_EQ(actions.count(3000), 1u);
+  EXPECT_EQ(actions.count(static_cast<int64_t>(kept)), 1u);  // 1, 2, ... kept.
+  EXPECT_EQ(shards_[1]->Stats().inserted(), static_cast<uint64_t>(kPairs));
+  EXPECT_EQ(shards_[1]->Stats().steps(), 2u * kPairs);
+  EXPECT_EQ(stats.items_stored + stats.items_unconfirmed, kept + 1 + kPairs);
+  EXPECT_EQ(stats.items_skipped, 0u);
+}
+
+TEST_F(LostShardTest, AShardThatIsGoneForLongCostsNothingMore) {
+  MakeShards(2, TestTable());
+  options_.shard_patience = absl::Milliseconds(500);
+  Start();
+  ASSERT_TRUE(Step(0, true, 0).ok());
+  ASSERT_TRUE(Step(2, true, 0).ok());  // On shard 0 too.
+  Lose(0);
+  for (int i = 0; i < 50; ++i) ASSERT_TRUE(Step(0, false, 0).ok());
+  const WriterStats first = writer_->Stats();
+  EXPECT_GT(first.steps_dropped, 0u);
+  for (int i = 0; i < 50; ++i) ASSERT_TRUE(Step(2, false, 0).ok());
+  const WriterStats second = writer_->Stats();
+  EXPECT_EQ(second.steps_dropped, first.steps_dropped + 50);
+  EXPECT_LT(second.waited_seconds - first.waited_seconds, 0.25);
+}
+
+TEST_F(LostShardTest, AShardThatIsBackInTimeGetsEverything) {
+  MakeShards(2, TestTable());
+  options_.shard_patience = absl::Seconds(25);
+  Start();
+  ASSERT_TRUE(Step(0, true, 0).ok());
+  Lose(0);
+  std::thread actor([&] {
+    for (int64_t i = 0; i < 100; ++i) EXPECT_TRUE(Pair(i).ok());
+  });
+  EXPECT_TRUE(
+      Eventually([&] { return writer_->Stats().unacknowledged_bytes > 0; }));
+  Return(0);
+  actor.join();
+  ASSERT_TRUE(writer_->Flush().ok());
+  EXPECT_EQ(writer_->Stats().steps_dropped, 0u);
+  EXPECT_EQ(writer_->Stats().items_dropped, 0u);
+  EXPECT_EQ(shards_[0]->Stats().steps(), 201u);
+  EXPECT_EQ(shards_[0]->Stats().inserted(), 100u);
+}
+
+TEST_F(LostShardTest, WithNowhereToGoThePatienceIsTheUsualOne) {
+  for (int count : {1, 2}) {
+    shards_.clear();
+    options_.shards.clear();
+    MakeShards(count, TestTable());
+    options_.patience = absl::Milliseconds(20);
+    options_.shard_patience = absl::ZeroDuration();
+    writer_ = MakeRemoteWriter(options_);
+    absl::Status status = Step(0, true, 0).status();
+    for (int i = 0; status.ok(); ++i) {
+      ASSERT_LT(i, 100);
+      status = Step(0, false, 0).status();
+    }
+    EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+    EXPECT_EQ(writer_->Stats().steps_dropped, 0u);
+  }
+}
+
+TEST_F(LostShardTest, TheFirstShardThatIsThereEndsTheWaitForAnother) {
+  MakeShards(2, TestTable());
+  options_.shard_patience = absl::ZeroDuration();
+  writer_ = MakeRemoteWriter(options_);
+  std::thread actor([&] {
+    EXPECT_TRUE(Step(0, true, 0).ok());
+    for (int i = 0; i < 100; ++i) EXPECT_TRUE(Step(0, false, 0).ok());
+    EXPECT_TRUE(Episode(0, 7).ok());
+  });
+  EXPECT_TRUE(
+      Eventually([&] { return writer_->Stats().unacknowledged_bytes > 0; }));
+  shards_[1]->Start();
+  actor.join();
+  EXPECT_GT(writer_->Stats().steps_dropped, 100u - 16 - 4);
+  EXPECT_TRUE(Eventually([&] {
+    return writer_->Poll().ok() && shards_[1]->Stats().inserted() == 1;
+  }));
+}
+
+// However patient the writer is with an episode under way.
+TEST_F(LostShardTest, AnEpisodesStartGoesElsewhereAtOnceAndLosesNothing) {
+  MakeShards(2, TestTable());
+  options_.shard_patience = absl::InfiniteDuration();
+  writer_ = MakeRemoteWriter(options_);
+  std::thread actor([&] {
+    for (int i = 0; i < 100; ++i) EXPECT_TRUE(Step(0, true, 0).ok());
+  });
+  EXPECT_TRUE(
+      Eventually([&] { return writer_->Stats().unacknowledged_bytes > 0; }));
+  shards_[1]->Start();
+  actor.join();
+  Return(0);
+  ASSERT_TRUE(writer_->Flush().ok());
+  EXPECT_EQ(writer_->Stats().steps_dropped, 0u);
+  EXPECT_GE(shards_[1]->Stats().steps(), 100u - 16 - 4);
+  EXPECT_EQ(shards_[0]->Stats().steps() + shards_[1]->Stats().steps(), 100u);
+}
+
+// A shard that is away kept the last batches of those after it from leaving.
+TEST_F(LostShardTest, FlushSendsToTheOthersFirst) {
+  MakeShards(2, TestTable());
+  options_.batch_age = absl::InfiniteDuration();
+  options_.shard_patience = absl::ZeroDuration();
+  options_.patience = absl::Milliseconds(100);
+  Start();
+  ASSERT_TRUE(Step(0, true, 0).ok());
+  Lose(0);
+  while (writer_->Stats().steps_dropped == 0) {
+    ASSERT_TRUE(Step(0, false, 0).ok());
+  }
+  ASSERT_TRUE(Episode(1, 1).ok());
+  EXPECT_TRUE(absl::IsDeadlineExceeded(writer_->Flush()));
+  EXPECT_TRUE(Eventually([&] { return shards_[1]->Stats().inserted() == 1; }));
 }
 
 TEST_F(RemoteWriterTest, StopEndsAWait) {

@@ -272,6 +272,25 @@ TEST(ClusterStatsTest, CountersOfEarlierLivesStayInTheTotals) {
   EXPECT_EQ(draw.others_sampled(), 803u);
 }
 
+// It keeps its items: the cluster must not fall below the limiter's min_size.
+TEST(ClusterStatsTest, AShardThatIsAwayCountsForTheLimitersSizeOnly) {
+  ClusterStats stats(3);
+  const absl::Time now = absl::UnixEpoch();
+  v1::SampleDraw draw;
+  stats.FillOthers(0, draw);
+  EXPECT_EQ(draw.others_size(), 0u);
+  stats.Update(0, Stats(1, 10), now);
+  stats.Update(1, Stats(1, 20), now);
+  stats.Disconnect(1);
+  stats.FillOthers(0, draw);
+  EXPECT_EQ(draw.others_size(), 20u);
+  EXPECT_EQ(stats.View().size, 10u);
+  EXPECT_EQ(stats.size(), 10u);
+  stats.Update(1, Stats(1, 5), now);  // Back with less.
+  stats.FillOthers(0, draw);
+  EXPECT_EQ(draw.others_size(), 5u);
+}
+
 TEST(AllotTest, NeverChoosesAShardWithoutMass) {
   Random random(1);
   const std::vector<uint32_t> counts =
