@@ -54,7 +54,7 @@ class RemoteSamplerTest : public ::testing::Test {
     AddValue(static_cast<int64_t>(1000 * s + sequence),
              batch.mutable_item_columns(0));
     absl::Notification done;
-    shards_[s]->shard().Append(0, 1, batch,
+    shards_[s]->shard().Append(0, {1, nullptr}, batch,
                                [&](absl::StatusOr<v1::AppendResponse> result) {
                                  EXPECT_TRUE(result.ok()) << result.status();
                                  done.Notify();
@@ -298,7 +298,7 @@ TEST_F(RemoteSamplerTest, LimiterHoldsOverTheCluster) {
       absl::Notification done;
       const v1::AppendBatch batch = OneItemBatch(i, 0.01f);
       shards_[0]->shard().Append(
-          0, 1, batch,
+          0, {1, nullptr}, batch,
           [&](absl::StatusOr<v1::AppendResponse>) { done.Notify(); });
       done.WaitForNotification();
     }

@@ -34,11 +34,12 @@ class ShardTest : public ::testing::Test {
     int calls = 0;
     bool done() const { return calls > 0; }
   };
-  std::shared_ptr<Answer> Append(uint64_t writer, v1::AppendBatch batch) {
+  std::shared_ptr<Answer> Append(uint64_t writer, v1::AppendBatch batch,
+                                 const void* connection = nullptr) {
     auto answer = std::make_shared<Answer>();
     answer->batch = std::move(batch);
     shard_->Append(
-        0, writer, answer->batch,
+        0, {writer, connection}, answer->batch,
         [this, writer, answer](absl::StatusOr<v1::AppendResponse> result) {
           ++answer->calls;
           answer->status = result.status();
@@ -184,7 +185,7 @@ TEST_F(ShardTest, CancelledAppendIsForgotten) {
   Fill();
   auto cancelled = Append(2, OneItemBatch(1));
   auto kept = Append(3, OneItemBatch(1));
-  shard_->CancelAppends(0, 2);
+  shard_->CancelAppends(0, uint64_t{2});
   EXPECT_TRUE(absl::IsCancelled(cancelled->status));
   ASSERT_TRUE(Sample(DrawOf(4)).ok());
   EXPECT_THAT(acknowledged_, ElementsAre(3));
@@ -192,6 +193,21 @@ TEST_F(ShardTest, CancelledAppendIsForgotten) {
   EXPECT_EQ(shard_->LastSequence(0, 2), 0u);
   // And the writer may send it again.
   EXPECT_TRUE(Append(2, OneItemBatch(1))->status.ok());
+}
+
+// The cancellation of a connection that broke may come late.
+TEST_F(ShardTest, LateCancelLeavesTheNewConnectionAlone) {
+  Make(LimitedTestTable());
+  Fill();
+  const int old_connection = 0, new_connection = 0;
+  auto replaced = Append(2, OneItemBatch(1), &old_connection);
+  shard_->CancelAppends(0, uint64_t{2});  // The writer is back.
+  auto kept = Append(2, OneItemBatch(1), &new_connection);
+  shard_->CancelAppends(0, {2, &old_connection});
+  EXPECT_TRUE(absl::IsCancelled(replaced->status));
+  EXPECT_FALSE(kept->done());
+  ASSERT_TRUE(Sample(DrawOf(4)).ok());
+  EXPECT_TRUE(kept->status.ok()) << kept->status;
 }
 
 TEST_F(ShardTest, ShutdownEndsWaitingSamplesAndRefusesLaterCalls) {
@@ -274,7 +290,7 @@ TEST_F(ShardTest, ConcurrentConnectionsOfOneWriterStoreEachBatchOnce) {
         const v1::AppendBatch batch = OneItemBatch(sequence);
         absl::Notification done;
         absl::StatusOr<v1::AppendResponse> answer;
-        shard_->Append(0, 1 + i / 2, batch,
+        shard_->Append(0, {1 + static_cast<uint64_t>(i) / 2, nullptr}, batch,
                        [&](absl::StatusOr<v1::AppendResponse> result) {
                          answer = std::move(result);
                          done.Notify();
