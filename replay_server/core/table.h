@@ -81,6 +81,9 @@ class Table {
   // Rows of the step ring: 5/4 of max_items + 1024, or what max_bytes allows.
   uint64_t step_capacity() const { return step_capacity_; }
 
+  // How many writers' sequences are known.
+  uint64_t writers() const { return writers_.size(); }
+
   // What Create found.
   struct Recovery {
     bool recovered = false;  // There was an earlier life.

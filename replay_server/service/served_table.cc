@@ -153,6 +153,10 @@ void ServedTable::Drain() {
     std::optional<QueuedAppend> append;
     {
       absl::MutexLock lock(&mutex_);
+      auto may_store = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+        return !quiescing_;
+      };
+      mutex_.Await(absl::Condition(&may_store));
       append = TakeRunnable();
     }
     if (!append.has_value()) return;
@@ -164,7 +168,7 @@ void ServedTable::Drain() {
 }
 
 std::optional<ServedTable::QueuedAppend> ServedTable::TakeRunnable() {
-  if (queue_.empty() || quiescing_ || !CanInsert()) return std::nullopt;
+  if (queue_.empty() || !CanInsert()) return std::nullopt;
   // A writer's batches are stored one after another.
   auto next = std::find_if(queue_.begin(), queue_.end(),
                            [this](const QueuedAppend& append) {
@@ -324,7 +328,6 @@ v1::TableStats ServedTable::Stats() const {
 
 std::string ServedTable::WritersWaitFor() const {
   if (queue_.empty()) return "";
-  if (quiescing_) return "a snapshot that begins";
   return limiter_.WhyNotInsert(Sum(table_->Stats(), others_));
 }
 
@@ -425,7 +428,6 @@ absl::Status ServedTable::WriteSnapshot(const std::string& directory) {
     snapshot = table_->BeginSnapshot();
     quiescing_ = false;
   }
-  Drain();
   TableFilesWriter files;
   absl::Status status = files.Open(directory, snapshot->header);
   if (status.ok()) status = WriteItems(*snapshot, files);

@@ -133,7 +133,9 @@ class ServedTable {
   absl::flat_hash_set<uint64_t> storing_ ABSL_GUARDED_BY(mutex_);
   uint64_t items_storing_ ABSL_GUARDED_BY(mutex_) = 0;
   std::multiset<absl::Time> sampler_waits_ ABSL_GUARDED_BY(mutex_);
-  // A snapshot begins as soon as no append is being stored; none starts.
+  // A snapshot begins as soon as no append is being stored; threads that are
+  // about to store one wait, which is for milliseconds. (The thread that writes
+  // the snapshot stores none: it would wait for rows that it has pinned.)
   bool quiescing_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status failed_ ABSL_GUARDED_BY(mutex_);  // Of the storage.
   std::optional<absl::Time> synced_ ABSL_GUARDED_BY(mutex_);
