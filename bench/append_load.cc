@@ -123,10 +123,13 @@ class BareAppendLoad : public Load {
     open.mutable_open()->set_table("replay");
     open.mutable_open()->set_writer_id(random_.Bits() | 1);
     *open.mutable_open()->mutable_signature() = signature_;
+    v1::AppendResponse response;
+    if (!call->Write(open) || !call->Read(&response)) {
+      return FromGrpc(call->Finish());
+    }
     return Upload<v1::AppendRequest, v1::AppendResponse>(
-        *call, window_, [this, &open](uint64_t i) -> const v1::AppendRequest* {
-          if (i == 0) return &open;
-          return i <= requests_.size() ? &requests_[i - 1] : nullptr;
+        *call, window_, [this](uint64_t i) {
+          return i < requests_.size() ? &requests_[i] : nullptr;
         });
   }
 

@@ -17,8 +17,8 @@
 
 namespace qfleet::bench {
 
-// `next` gives message 0, 1, 2, ..., nullptr at the end. Returns once all are
-// acknowledged, and finishes the call.
+// `next` gives message 0, 1, 2, ..., nullptr at the end. A response's sequence
+// says how many are acknowledged. Returns once all are, and finishes the call.
 template <typename Request, typename Response>
 absl::Status Upload(grpc::ClientReaderWriter<Request, Response>& call,
                     uint64_t window,
@@ -32,7 +32,7 @@ absl::Status Upload(grpc::ClientReaderWriter<Request, Response>& call,
     Response response;
     while (call.Read(&response)) {
       absl::MutexLock lock(&state.mutex);
-      ++state.acknowledged;
+      state.acknowledged = response.sequence();
     }
     absl::MutexLock lock(&state.mutex);
     state.ended = true;
