@@ -69,8 +69,10 @@ absl::Status Shards::StartProcesses() {
         absl::StrCat("--ready_file=", folder, "/", s, ".ready"),
         absl::StrCat("--shard=", s)};
     if (durable_) {
-      command.push_back(
-          absl::StrCat("--data_dir=", places_.data_dir, "/", folder_));
+      const std::string data =
+          absl::StrCat(places_.data_dir, "/", folder_, "/", s);
+      std::filesystem::create_directories(data);
+      command.push_back(absl::StrCat("--data_dir=", data));
     }
     processes_.push_back(std::make_unique<ChildProcess>(
         command, absl::StrCat(folder, "/", s, ".log")));
