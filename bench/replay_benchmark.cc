@@ -5,7 +5,6 @@
 //
 // bench/replay.sh runs it with folders that are removed afterwards.
 
-#include <malloc.h>
 
 #include <filesystem>
 #include <fstream>
@@ -104,8 +103,7 @@ absl::Status Measure(Flags flags) {
 int Main(int argc, char** argv) {
   // As qfleet-learner does: glibc gives large blocks back at once, and their
   // pages are then made anew for each message.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  TuneProcess();
   CLI::App app("A replay shard beside raw gRPC", "replay_benchmark");
   Flags flags;
   app.add_option("--work_dir", flags.rows.places.work_dir,
