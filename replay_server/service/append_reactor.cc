@@ -4,6 +4,7 @@
 
 #include "common/grpc.h"
 #include "common/status_macros.h"
+#include "grpcpp/impl/codegen/proto_utils.h"
 
 namespace qfleet {
 
@@ -11,15 +12,20 @@ AppendReactor::AppendReactor(Shard* shard) : shard_(shard) {
   StartRead(&request_);
 }
 
-// A message that does not parse looks like the end of the stream.
 void AppendReactor::OnReadDone(bool ok) {
   if (!ok) {
     Finish(grpc::Status::OK);
     return;
   }
+  const absl::Status decoded = decoder_.Decode(request_);
+  request_.Clear();
+  if (!decoded.ok()) {
+    Finish(ToGrpc(decoded));
+    return;
+  }
   if (opened_) {
-    if (request_.has_batch()) {
-      Append(request_.batch());
+    if (decoder_.has_batch()) {
+      Append();
     } else {
       Finish(ToGrpc(absl::InvalidArgumentError(
           "payload: allowed after the first message is `batch`")));
@@ -27,15 +33,28 @@ void AppendReactor::OnReadDone(bool ok) {
     return;
   }
   absl::Status status =
-      request_.has_open()
-          ? Open(request_.open())
+      decoder_.has_open()
+          ? Open(decoder_.open())
           : absl::InvalidArgumentError(
                 "payload: allowed as the first message is `open`");
   if (!status.ok()) {
     Finish(ToGrpc(status));
     return;
   }
-  response_.set_sequence(shard_->LastSequence(table_, writer_id_));
+  v1::AppendResponse response;
+  response.set_sequence(shard_->LastSequence(table_, writer_id_));
+  Answer(response);
+}
+
+void AppendReactor::Answer(const v1::AppendResponse& response) {
+  bool own_buffer = true;
+  const grpc::Status status =
+      grpc::SerializationTraits<v1::AppendResponse>::Serialize(
+          response, &response_, &own_buffer);
+  if (!status.ok()) {
+    Finish(status);
+    return;
+  }
   StartWrite(&response_);
 }
 
@@ -54,9 +73,9 @@ absl::Status AppendReactor::Open(const v1::AppendOpen& open) {
   return absl::OkStatus();
 }
 
-void AppendReactor::Append(const v1::AppendBatch& batch) {
+void AppendReactor::Append() {
   appending_.store(true);
-  shard_->Append(table_, Call(), batch,
+  shard_->Append(table_, Call(), decoder_.batch(),
                  [this](const absl::StatusOr<v1::AppendResponse>& result) {
                    OnAppended(result);
                  });
@@ -72,8 +91,7 @@ void AppendReactor::OnAppended(
     Finish(ToGrpc(result.status()));
     return;
   }
-  response_ = *result;
-  StartWrite(&response_);
+  Answer(*result);
 }
 
 void AppendReactor::OnWriteDone(bool ok) {

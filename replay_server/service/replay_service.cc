@@ -60,7 +60,7 @@ grpc::Status ReplayService::Describe(grpc::ServerContext*,
   return grpc::Status::OK;
 }
 
-grpc::ServerBidiReactor<v1::AppendRequest, v1::AppendResponse>*
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>*
 ReplayService::Append(grpc::CallbackServerContext*) {
   return new AppendReactor(shard_);
 }

@@ -16,7 +16,7 @@ namespace qfleet {
 
 // Thread-safe.
 class ReplayService final
-    : public v1::Replay::WithCallbackMethod_Append<v1::Replay::Service> {
+    : public v1::Replay::WithRawCallbackMethod_Append<v1::Replay::Service> {
  public:
   // `shard` must outlive the server.
   explicit ReplayService(Shard* shard) : shard_(shard) {}
@@ -25,7 +25,7 @@ class ReplayService final
                         const v1::DescribeRequest* request,
                         v1::DescribeResponse* response) override;
 
-  grpc::ServerBidiReactor<v1::AppendRequest, v1::AppendResponse>* Append(
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Append(
       grpc::CallbackServerContext* context) override;
 
   grpc::Status Sample(

@@ -116,10 +116,11 @@ std::optional<absl::StatusOr<v1::AppendResponse>> ServedTable::Settle(
   return response;
 }
 
-void ServedTable::Append(const AppendCall& call, const v1::AppendBatch& batch,
+void ServedTable::Append(const AppendCall& call, AppendInput batch,
                          AppendDone done) {
+  const uint64_t sequence = batch.lists->sequence();
   absl::Status status = table_->CheckBatch(batch);
-  if (status.ok() && batch.sequence() == 0) {
+  if (status.ok() && sequence == 0) {
     status = absl::InvalidArgumentError("sequence = 0: allowed is 1 or more");
   }
   if (!status.ok()) {
@@ -134,11 +135,11 @@ void ServedTable::Append(const AppendCall& call, const v1::AppendBatch& batch,
     } else if (!failed_.ok()) {
       settled = failed_;
     } else if (!appends_.contains(call.writer_id)) {
-      settled = Settle(call.writer_id, batch.sequence());
+      settled = Settle(call.writer_id, sequence);
     }
     if (!settled.has_value()) {
       ++appends_[call.writer_id];
-      queue_.push_back({call, &batch, std::move(done), absl::Now()});
+      queue_.push_back({call, std::move(batch), std::move(done), absl::Now()});
     }
   }
   if (settled.has_value()) {
@@ -178,7 +179,7 @@ std::optional<ServedTable::QueuedAppend> ServedTable::TakeRunnable() {
   QueuedAppend append = std::move(*next);
   queue_.erase(next);
   storing_.insert(append.call.writer_id);
-  items_storing_ += append.batch->item_first_size();
+  items_storing_ += append.batch.lists->item_first_size();
   metrics_.insert_wait_seconds.Increment(SecondsSince(append.since));
   return append;
 }
@@ -190,10 +191,11 @@ absl::StatusOr<v1::AppendResponse> ServedTable::Store(
   {
     absl::MutexLock lock(&mutex_);
     if (!failed_.ok()) return failed_;
-    auto settled = Settle(append.call.writer_id, append.batch->sequence());
+    auto settled =
+        Settle(append.call.writer_id, append.batch.lists->sequence());
     if (settled.has_value()) return *std::move(settled);
     QFLEET_ASSIGN_OR_RETURN(
-        reservation, table_->Reserve(append.call.writer_id, *append.batch));
+        reservation, table_->Reserve(append.call.writer_id, append.batch));
     auto writable = [this, &reservation] {
       return table_->Writable(*reservation);
     };
@@ -212,7 +214,7 @@ absl::StatusOr<v1::AppendResponse> ServedTable::Store(
 void ServedTable::NoteStored(const QueuedAppend& append) {
   absl::MutexLock lock(&mutex_);
   storing_.erase(append.call.writer_id);
-  items_storing_ -= append.batch->item_first_size();
+  items_storing_ -= append.batch.lists->item_first_size();
   if (--appends_[append.call.writer_id] == 0)
     appends_.erase(append.call.writer_id);
 }

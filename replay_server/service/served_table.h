@@ -56,8 +56,7 @@ class ServedTable {
 
   // The methods are those of Shard, which documents them.
   uint64_t LastSequence(uint64_t writer_id) const;
-  void Append(const AppendCall& call, const v1::AppendBatch& batch,
-              AppendDone done);
+  void Append(const AppendCall& call, AppendInput batch, AppendDone done);
   void CancelAppends(const AppendCall& call);
   void CancelAppends(uint64_t writer_id);
   absl::Status Sample(const v1::SampleDraw& draw, v1::SampleResponse& response);
@@ -81,7 +80,7 @@ class ServedTable {
  private:
   struct QueuedAppend {
     AppendCall call;
-    const v1::AppendBatch* batch;
+    AppendInput batch;
     AppendDone done;
     absl::Time since;
   };

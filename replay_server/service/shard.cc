@@ -138,8 +138,8 @@ uint64_t Shard::LastSequence(int table, uint64_t writer_id) const {
 }
 
 void Shard::Append(int table, const ServedTable::AppendCall& call,
-                   const v1::AppendBatch& batch, AppendDone done) {
-  tables_[table]->Append(call, batch, std::move(done));
+                   AppendInput batch, AppendDone done) {
+  tables_[table]->Append(call, std::move(batch), std::move(done));
 }
 
 void Shard::CancelAppends(int table, const ServedTable::AppendCall& call) {
