@@ -418,7 +418,7 @@ TEST_F(WriterKillTest, WriterReconnectsMidBatch) {
     ASSERT_TRUE(writer_->Flush().ok());
     EXPECT_EQ(writer_->Stats().unacknowledged_bytes, 0u);
     // Some batches are in the socket and some are not when it dies.
-    shard_.Signal(SIGSTOP);
+    shard_.Freeze();
     for (int i = 0; i < 100; ++i) Append();
     EXPECT_GT(writer_->Stats().unacknowledged_bytes, 8 * 8 * 64u);
     shard_.Kill();

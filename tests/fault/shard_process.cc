@@ -1,6 +1,6 @@
 #include "tests/fault/shard_process.h"
 
-#include <signal.h>
+#include <sys/wait.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -20,8 +20,10 @@
 namespace qfleet {
 namespace {
 
-// A start reads every row's header; a stop syncs.
+// A start reads every row's header.
 constexpr double kPatience = 30;
+// A stop syncs. It once waited for a poller of gRPC, for up to 10 s.
+constexpr double kStopPatience = 8;
 
 }  // namespace
 
@@ -101,7 +103,16 @@ void ShardProcess::Kill() {
 
 int ShardProcess::Stop() {
   process_->Signal(SIGTERM);
-  return process_->WaitFor(kPatience) ? process_->exit_code() : -1;
+  return process_->WaitFor(kStopPatience) ? process_->exit_code() : -1;
+}
+
+void ShardProcess::Freeze() {
+  process_->Signal(SIGSTOP);
+  siginfo_t info;
+  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(process_->pid()), &info,
+                   WSTOPPED | WEXITED | WNOWAIT),
+            0);
+  ASSERT_EQ(info.si_code, CLD_STOPPED);
 }
 
 std::unique_ptr<v1::Replay::Stub> ShardProcess::NewStub() const {

@@ -10,7 +10,7 @@
 #ifndef QFLEET_TESTS_FAULT_SHARD_PROCESS_H_
 #define QFLEET_TESTS_FAULT_SHARD_PROCESS_H_
 
-#include <sys/types.h>
+#include <signal.h>
 
 #include <cstdint>
 #include <functional>
@@ -51,9 +51,10 @@ class ShardProcess {
   // Starts one that is to refuse: its exit code; `output` is what it printed.
   int StartRefused(std::string* output);
 
-  void Signal(int number) { process_->Signal(number); }
-  void Kill();  // SIGKILL; until it is gone.
-  int Stop();   // SIGTERM; the exit code once it is gone, -1 if it is not.
+  void Kill();    // SIGKILL; until it is gone.
+  int Stop();     // SIGTERM; the exit code once it is gone, -1 if it is not.
+  void Freeze();  // SIGSTOP; until none of its threads runs.
+  void Thaw() { process_->Signal(SIGCONT); }
 
   Process& process() { return *process_; }
   const std::string& address() const { return address_; }
