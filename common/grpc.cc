@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "grpc/grpc.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -23,6 +24,17 @@ namespace qfleet {
 namespace {
 
 constexpr int kKeepaliveMs = 20000;
+
+// Else the last one to use gRPC would shut it down, and wait for a poller of
+// its own that may sleep for 10 s (grpc 1.51, tcp_posix.cc, "backup poller"):
+// a process that has done everything would not end.
+void KeepGrpcUp() {
+  static const bool kept = [] {
+    grpc_init();
+    return true;
+  }();
+  (void)kept;
+}
 
 // Whether some process listens on the socket file.
 bool SocketIsLive(const sockaddr_un& address) {
@@ -58,6 +70,7 @@ absl::Status RemoveStaleSocket(const std::string& path) {
 }  // namespace
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+  KeepGrpcUp();
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
@@ -114,6 +127,7 @@ absl::Status GrpcServer::Start(const std::string& address,
       return status;
     }
   }
+  KeepGrpcUp();
   grpc::EnableDefaultHealthCheckService(true);
   static const bool reflection = [] {
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();

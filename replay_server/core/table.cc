@@ -41,7 +41,12 @@ absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec,
         absl::StrCat("table \"", spec.name(), "\": no memory for a tree of ",
                      SumTreeBytes(spec.max_items()), " bytes"));
   }
-  if (!mapped.is_new) QFLEET_RETURN_IF_ERROR(table->Recover());
+  if (mapped.is_new) return table;
+  const absl::Status status = table->Recover();
+  if (!status.ok()) {
+    return absl::Status(status.code(), absl::StrCat(storage.directory(), "/",
+                                                    status.message()));
+  }
   return table;
 }
 

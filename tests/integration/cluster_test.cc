@@ -13,7 +13,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
-#include "tests/integration/process.h"
+#include "tests/process.h"
 
 namespace qfleet {
 namespace {

@@ -17,7 +17,7 @@
 #include "learner/run.h"
 #include "learner/weights_service.h"
 #include "model/network.h"
-#include "tests/integration/process.h"
+#include "tests/process.h"
 
 namespace qfleet {
 namespace {

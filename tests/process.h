@@ -1,7 +1,7 @@
 // A child process of a test: its output, its end, never left behind.
 
-#ifndef QFLEET_TESTS_INTEGRATION_PROCESS_H_
-#define QFLEET_TESTS_INTEGRATION_PROCESS_H_
+#ifndef QFLEET_TESTS_PROCESS_H_
+#define QFLEET_TESTS_PROCESS_H_
 
 #include <sys/types.h>
 
@@ -47,4 +47,4 @@ std::vector<pid_t> FindProcesses(const std::string& text);
 
 }  // namespace qfleet
 
-#endif  // QFLEET_TESTS_INTEGRATION_PROCESS_H_
+#endif  // QFLEET_TESTS_PROCESS_H_
