@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -84,6 +85,16 @@ absl::Status ChildProcess::ErrorWithLog(const std::string& what) const {
   std::string tail = log.ok() ? *log : "";
   if (tail.size() > kTail) tail.erase(0, tail.size() - kTail);
   return absl::InternalError(absl::StrCat("a server ", what, ": ", tail));
+}
+
+double ChildProcess::ResidentBytes() const {
+  std::ifstream file(absl::StrCat("/proc/", pid_, "/status"));
+  std::string word;
+  double kibibytes = 0;
+  while (file >> word) {
+    if (word == "VmRSS:") file >> kibibytes;
+  }
+  return kibibytes * 1024;
 }
 
 double ChildProcess::CpuSeconds() const {

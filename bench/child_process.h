@@ -35,6 +35,8 @@ class ChildProcess {
 
   // User and system time of all its threads so far, to 10 ms.
   double CpuSeconds() const;
+  // Of it now (VmRSS).
+  double ResidentBytes() const;
 
  private:
   bool Ended();

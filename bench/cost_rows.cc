@@ -25,13 +25,20 @@ using MakeLoad = std::unique_ptr<Load> (*)(
 
 std::unique_ptr<Load> Writer(const Shape& shape,
                              const std::vector<std::string>& addresses) {
-  // Two environments for each of the most shards.
-  return MakeWriterLoad(shape, addresses, {.streams = 16});
+  // Two environments for each of the most shards; batches as large as in the
+  // rows of throughput.
+  return MakeWriterLoad(
+      shape, addresses,
+      {.streams = 16, .batch_steps = 512, .max_unacknowledged_steps = 2048});
 }
 
 std::unique_ptr<Load> Sampler(const Shape& shape,
                               const std::vector<std::string>& addresses) {
-  return MakeSamplerLoad(shape, addresses, 512, shape.n_step > 1 ? 2 : 8);
+  // As many rows in a request, however many shards share a batch: else it is
+  // the number of messages that is measured.
+  const auto shards = static_cast<uint32_t>(addresses.size());
+  return MakeSamplerLoad(shape, addresses, 512,
+                         shape.n_step > 1 ? 2 : 8 * shards);
 }
 
 absl::StatusOr<Row> Cost(const RowOptions& options, const Shape& shape,

@@ -179,10 +179,12 @@ const std::vector<NamedRow>& AllRows() {
       {"tree", Tree, false},
       {"restart", Restart, false},
       {"insert_latency", InsertLatency, true},
+      {"checkpoint_latency", CheckpointLatency, false},
       {"cost_append_small", CostSmallAppend, false},
       {"cost_sample_small", CostSmallSample, false},
       {"cost_append_atari", CostAtariAppend, false},
       {"cost_sample_atari", CostAtariSample, false},
+      {"soak", Soak, true, true},
   };
   return rows;
 }

@@ -5,7 +5,6 @@
 //
 // bench/replay.sh runs it with folders that are removed afterwards.
 
-
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -38,6 +37,7 @@ struct Flags {
   double round_seconds = 0.4;
   std::string raw_server;
   std::string ready_file;
+  double soak_seconds = 600;
 };
 
 std::string Machine() {
@@ -71,6 +71,7 @@ absl::Status MeasureRow(const NamedRow& row, RowOptions options,
 absl::Status Measure(Flags flags) {
   Places& places = flags.rows.places;
   flags.rows.round = absl::Seconds(flags.round_seconds);
+  flags.rows.soak = absl::Seconds(flags.soak_seconds);
   places.bin_dir =
       std::filesystem::read_symlink("/proc/self/exe").parent_path().string();
   if (!places.data_dir.empty() && !ReplayKnowsFlag(places, "--data_dir")) {
@@ -87,7 +88,8 @@ absl::Status Measure(Flags flags) {
       absl::StrSplit(flags.only, ',', absl::SkipEmpty());
   Report report;
   for (const NamedRow& row : AllRows()) {
-    if (!only.empty() && !absl::c_linear_search(only, row.name)) continue;
+    const bool named = absl::c_linear_search(only, row.name);
+    if (!named && (row.by_name || !only.empty())) continue;
     QFLEET_RETURN_IF_ERROR(MeasureRow(row, flags.rows, report));
   }
   report.PrintChecks();
@@ -113,6 +115,7 @@ int Main(int argc, char** argv) {
   app.add_option("--rows", flags.only, "Names, by commas; none: all");
   app.add_option("--rounds", flags.rows.rounds)->capture_default_str();
   app.add_option("--round_seconds", flags.round_seconds)->capture_default_str();
+  app.add_option("--soak_seconds", flags.soak_seconds)->capture_default_str();
   app.add_option("--out", flags.out, "JSON file");
   app.add_option("--raw_server", flags.raw_server,
                  "Be the raw server at this address instead");

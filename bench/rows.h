@@ -19,6 +19,7 @@ struct RowOptions {
   int rounds = 5;
   absl::Duration round = absl::Milliseconds(400);  // Of each side.
   bool durable = false;
+  absl::Duration soak = absl::Seconds(600);
 };
 
 // Throughput, each beside raw gRPC. throughput_rows.cc
@@ -40,10 +41,15 @@ absl::StatusOr<Row> Tree(const RowOptions& options);
 absl::StatusOr<Row> Restart(const RowOptions& options);
 absl::StatusOr<Row> InsertLatency(const RowOptions& options);
 
+// What goes on meanwhile. endurance_rows.cc
+absl::StatusOr<Row> CheckpointLatency(const RowOptions& options);
+absl::StatusOr<Row> Soak(const RowOptions& options);
+
 struct NamedRow {
   std::string name;
   absl::StatusOr<Row> (*measure)(const RowOptions&);
-  bool also_durable;  // Worth measuring in memory and in files.
+  bool also_durable;     // Worth measuring in memory and in files.
+  bool by_name = false;  // Only where it is asked for.
 };
 const std::vector<NamedRow>& AllRows();
 

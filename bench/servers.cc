@@ -1,5 +1,6 @@
 #include "bench/servers.h"
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <system_error>
@@ -10,6 +11,7 @@
 #include "common/files.h"
 #include "common/grpc.h"
 #include "common/status_macros.h"
+#include "common/table_layout.h"
 #include "google/protobuf/text_format.h"
 #include "grpcpp/client_context.h"
 #include "qfleet/v1/config.pb.h"
@@ -93,18 +95,43 @@ absl::Status Shards::KillAndRestart() {
   return StartProcesses();
 }
 
+absl::StatusOr<v1::DescribeResponse> Shards::Describe(
+    const std::string& address) const {
+  auto stub = v1::Replay::NewStub(MakeChannel(address));
+  grpc::ClientContext context;
+  context.set_wait_for_ready(true);
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kPatience));
+  v1::DescribeResponse response;
+  QFLEET_RETURN_IF_ERROR(FromGrpc(stub->Describe(&context, {}, &response)));
+  return response;
+}
+
 absl::StatusOr<uint64_t> Shards::Items() const {
   uint64_t items = 0;
   for (const std::string& address : addresses_) {
-    auto stub = v1::Replay::NewStub(MakeChannel(address));
-    grpc::ClientContext context;
-    context.set_wait_for_ready(true);
-    context.set_deadline(absl::ToChronoTime(absl::Now() + kPatience));
-    v1::DescribeResponse response;
-    QFLEET_RETURN_IF_ERROR(FromGrpc(stub->Describe(&context, {}, &response)));
+    QFLEET_ASSIGN_OR_RETURN(const auto response, Describe(address));
     for (const auto& table : response.tables()) items += table.stats().size();
   }
   return items;
+}
+
+absl::StatusOr<uint64_t> Shards::Steps() const {
+  uint64_t steps = 0;
+  for (const std::string& address : addresses_) {
+    QFLEET_ASSIGN_OR_RETURN(const auto response, Describe(address));
+    for (const auto& table : response.tables()) {
+      QFLEET_ASSIGN_OR_RETURN(const uint64_t capacity,
+                              StepCapacity(table.spec()));
+      steps += std::min(table.stats().steps(), capacity);
+    }
+  }
+  return steps;
+}
+
+double Shards::ResidentBytes() const {
+  double bytes = 0;
+  for (const auto& process : processes_) bytes += process->ResidentBytes();
+  return bytes;
 }
 
 double Shards::CpuSeconds() const {

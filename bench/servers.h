@@ -39,9 +39,16 @@ class Shards {
   // Items of all shards.
   absl::StatusOr<uint64_t> Items() const;
 
+  // Steps in the rings of all shards.
+  absl::StatusOr<uint64_t> Steps() const;
+
   double CpuSeconds() const;
+  // Of all processes, now.
+  double ResidentBytes() const;
 
  private:
+  absl::StatusOr<v1::DescribeResponse> Describe(
+      const std::string& address) const;
   Shards(Places places, bool durable);
 
   absl::Status StartProcesses();

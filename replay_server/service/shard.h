@@ -110,6 +110,8 @@ class Shard {
   absl::StatusOr<std::unique_ptr<Storage>> StorageFor(
       const v1::TableSpec& spec) const;
   void SyncLoop();
+  absl::StatusOr<std::string> WriteCheckpoint(
+      const v1::CheckpointRequest& request);
   absl::Status WriteTables(const std::string& path);
   absl::StatusOr<int> FindTable(const std::string& name) const;
 
