@@ -8,35 +8,37 @@
 namespace qfleet {
 
 AppendReactor::AppendReactor(Shard* shard) : shard_(shard) {
-  StartRead(&request_);
+  StartRead(&request_bytes_);
 }
 
-// A message that does not parse looks like the end of the stream.
 void AppendReactor::OnReadDone(bool ok) {
   if (!ok) {
     Finish(grpc::Status::OK);
     return;
   }
-  if (opened_) {
-    if (request_.has_batch()) {
-      Append(request_.batch());
-    } else {
-      Finish(ToGrpc(absl::InvalidArgumentError(
-          "payload: allowed after the first message is `batch`")));
+  absl::Status status = Take();
+  if (!status.ok()) Finish(ToGrpc(status));
+}
+
+absl::Status AppendReactor::Take() {
+  QFLEET_RETURN_IF_ERROR(ParseMessage(request_bytes_, request_));
+  if (!opened_) {
+    if (!request_.has_open()) {
+      return absl::InvalidArgumentError(
+          "payload: allowed as the first message is `open`");
     }
-    return;
+    QFLEET_RETURN_IF_ERROR(Open(request_.open()));
+    v1::AppendResponse response;
+    response.set_sequence(shard_->LastSequence(table_, writer_id_));
+    Answer(response);
+    return absl::OkStatus();
   }
-  absl::Status status =
-      request_.has_open()
-          ? Open(request_.open())
-          : absl::InvalidArgumentError(
-                "payload: allowed as the first message is `open`");
-  if (!status.ok()) {
-    Finish(ToGrpc(status));
-    return;
+  if (!request_.has_batch()) {
+    return absl::InvalidArgumentError(
+        "payload: allowed after the first message is `batch`");
   }
-  response_.set_sequence(shard_->LastSequence(table_, writer_id_));
-  StartWrite(&response_);
+  Append(request_.batch());  // Answers, or finishes the call, by itself.
+  return absl::OkStatus();
 }
 
 absl::Status AppendReactor::Open(const v1::AppendOpen& open) {
@@ -72,13 +74,17 @@ void AppendReactor::OnAppended(
     Finish(ToGrpc(result.status()));
     return;
   }
-  response_ = *result;
-  StartWrite(&response_);
+  Answer(*result);
+}
+
+void AppendReactor::Answer(const v1::AppendResponse& response) {
+  response_bytes_ = SerializeMessage(response);
+  StartWrite(&response_bytes_);
 }
 
 void AppendReactor::OnWriteDone(bool ok) {
   if (ok) {
-    StartRead(&request_);
+    StartRead(&request_bytes_);
   } else {
     Finish(grpc::Status::CANCELLED);
   }

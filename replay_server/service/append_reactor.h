@@ -1,5 +1,6 @@
 // One Append call: a reactor that reads a batch, stores it, acknowledges it
 // and only then reads on. It has no thread; idle, it costs a few kilobytes.
+// It parses messages itself: to gRPC one that does not parse is the end.
 
 #ifndef QFLEET_REPLAY_SERVER_SERVICE_APPEND_REACTOR_H_
 #define QFLEET_REPLAY_SERVER_SERVICE_APPEND_REACTOR_H_
@@ -9,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "qfleet/v1/replay.pb.h"
 #include "replay_server/service/shard.h"
@@ -20,7 +22,7 @@ namespace qfleet {
 // call that was not finished, keeps the reactor alive. The shard calls back
 // exactly once for each batch, and the call is finished only after that.
 class AppendReactor final
-    : public grpc::ServerBidiReactor<v1::AppendRequest, v1::AppendResponse> {
+    : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   // `shard` must outlive the server.
   explicit AppendReactor(Shard* shard);
@@ -34,13 +36,17 @@ class AppendReactor final
   ~AppendReactor() override = default;
 
   ServedTable::AppendCall Call() const { return {writer_id_, this}; }
+  // The message that was read.
+  absl::Status Take();
   absl::Status Open(const v1::AppendOpen& open);
   void Append(const v1::AppendBatch& batch);
   void OnAppended(const absl::StatusOr<v1::AppendResponse>& result);
+  void Answer(const v1::AppendResponse& response);
 
   Shard* const shard_;
+  grpc::ByteBuffer request_bytes_;
+  grpc::ByteBuffer response_bytes_;
   v1::AppendRequest request_;
-  v1::AppendResponse response_;
   bool opened_ = false;
   int table_ = 0;
   uint64_t writer_id_ = 0;
