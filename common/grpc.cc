@@ -19,6 +19,7 @@
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/server_builder.h"
+#include "grpcpp/support/proto_buffer_reader.h"
 
 namespace qfleet {
 namespace {
@@ -99,6 +100,27 @@ void AwaitReconnect(grpc::Channel& channel, absl::Duration backoff,
     const absl::Time until = std::min(end, absl::Now() + kLook);
     if (channel.WaitForConnected(absl::ToChronoTime(until))) return;
   }
+}
+
+absl::Status ParseMessage(grpc::ByteBuffer& bytes,
+                          google::protobuf::MessageLite& message) {
+  const size_t size = bytes.Length();
+  bool parsed = false;
+  {
+    grpc::ProtoBufferReader reader(&bytes);
+    parsed = reader.status().ok() && message.ParseFromZeroCopyStream(&reader);
+  }
+  bytes.Clear();
+  if (parsed) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "a message of ", size, " bytes does not parse: allowed is a ",
+      message.GetTypeName()));
+}
+
+grpc::ByteBuffer SerializeMessage(
+    const google::protobuf::MessageLite& message) {
+  const grpc::Slice slice(message.SerializeAsString());
+  return grpc::ByteBuffer(&slice, 1);
 }
 
 absl::Status FromGrpc(const grpc::Status& status) {

@@ -15,8 +15,10 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "google/protobuf/message_lite.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/server.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/status.h"
 
 namespace qfleet {
@@ -35,6 +37,14 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address);
 // not.
 void AwaitReconnect(grpc::Channel& channel, absl::Duration backoff,
                     const std::function<bool()>& stopped);
+
+// The message that these bytes are; INVALID_ARGUMENT if they are none. A
+// handler that is given messages cannot tell one that does not parse from the
+// end of the stream; one that is given bytes can.
+absl::Status ParseMessage(grpc::ByteBuffer& bytes,
+                          google::protobuf::MessageLite& message);
+// And back; for small ones, as it copies.
+grpc::ByteBuffer SerializeMessage(const google::protobuf::MessageLite& message);
 
 absl::Status FromGrpc(const grpc::Status& status);
 grpc::Status ToGrpc(const absl::Status& status);

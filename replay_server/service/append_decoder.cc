@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
 namespace qfleet {
@@ -133,9 +134,9 @@ absl::Status AppendDecoder::Decode(const grpc::ByteBuffer& message) {
   Reader reader(slices_);
   if (DecodeRequest(reader)) return absl::OkStatus();
   kind_ = kNone;
-  return absl::InvalidArgumentError(
-      "message: allowed is an AppendRequest with one payload, as Protobuf "
-      "encodes it");
+  return absl::InvalidArgumentError(absl::StrCat(
+      "a message of ", reader.size(), " bytes does not parse: allowed is a ",
+      v1::AppendRequest::descriptor()->full_name(), " with one payload"));
 }
 
 bool AppendDecoder::DecodeRequest(Reader& reader) {

@@ -4,7 +4,6 @@
 
 #include "common/grpc.h"
 #include "common/status_macros.h"
-#include "grpcpp/impl/codegen/proto_utils.h"
 
 namespace qfleet {
 
@@ -47,14 +46,7 @@ void AppendReactor::OnReadDone(bool ok) {
 }
 
 void AppendReactor::Answer(const v1::AppendResponse& response) {
-  bool own_buffer = true;
-  const grpc::Status status =
-      grpc::SerializationTraits<v1::AppendResponse>::Serialize(
-          response, &response_, &own_buffer);
-  if (!status.ok()) {
-    Finish(status);
-    return;
-  }
+  response_ = SerializeMessage(response);
   StartWrite(&response_);
 }
 

@@ -10,12 +10,25 @@ namespace qfleet {
 namespace {
 
 using SampleStream =
-    grpc::ServerReaderWriter<v1::SampleResponse, v1::SampleRequest>;
+    grpc::ServerReaderWriter<v1::SampleResponse, grpc::ByteBuffer>;
+
+// Of the service's methods in replay.proto.
+constexpr int kSampleMethod = 2;
+
+// False at the end of the stream.
+absl::StatusOr<bool> ReadRequest(SampleStream& stream,
+                                 v1::SampleRequest& request) {
+  grpc::ByteBuffer bytes;
+  if (!stream.Read(&bytes)) return false;
+  QFLEET_RETURN_IF_ERROR(ParseMessage(bytes, request));
+  return true;
+}
 
 // The table of the first message, which is answered with its stats.
 absl::StatusOr<int> OpenSample(Shard& shard, SampleStream& stream) {
   v1::SampleRequest request;
-  if (!stream.Read(&request)) return absl::CancelledError("no first message");
+  QFLEET_ASSIGN_OR_RETURN(const bool read, ReadRequest(stream, request));
+  if (!read) return absl::CancelledError("no first message");
   if (!request.has_open()) {
     return absl::InvalidArgumentError(
         "payload: allowed as the first message is `open`");
@@ -32,7 +45,9 @@ absl::StatusOr<int> OpenSample(Shard& shard, SampleStream& stream) {
 absl::Status ServeSample(Shard& shard, SampleStream& stream) {
   QFLEET_ASSIGN_OR_RETURN(int table, OpenSample(shard, stream));
   v1::SampleRequest request;
-  while (stream.Read(&request)) {
+  for (;;) {
+    QFLEET_ASSIGN_OR_RETURN(const bool read, ReadRequest(stream, request));
+    if (!read) break;
     if (!request.has_draw()) {
       return absl::InvalidArgumentError(
           "payload: allowed after the first message is `draw`");
@@ -53,6 +68,22 @@ grpc::Status Answer(absl::StatusOr<Response> result, Response& response) {
 
 }  // namespace
 
+// There is no generated class for a synchronous stream of bytes; the call is
+// what those for streamed unary methods make.
+ReplayService::ReplayService(Shard* shard) : shard_(shard) {
+  using Handler =
+      grpc::internal::BidiStreamingHandler<ReplayService, grpc::ByteBuffer,
+                                           v1::SampleResponse>;
+  MarkMethodStreamed(
+      kSampleMethod,
+      new Handler(
+          [](ReplayService* service, grpc::ServerContext*,
+             SampleStream* stream) {
+            return ToGrpc(ServeSample(*service->shard_, *stream));
+          },
+          this));
+}
+
 grpc::Status ReplayService::Describe(grpc::ServerContext*,
                                      const v1::DescribeRequest*,
                                      v1::DescribeResponse* response) {
@@ -63,10 +94,6 @@ grpc::Status ReplayService::Describe(grpc::ServerContext*,
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>*
 ReplayService::Append(grpc::CallbackServerContext*) {
   return new AppendReactor(shard_);
-}
-
-grpc::Status ReplayService::Sample(grpc::ServerContext*, SampleStream* stream) {
-  return ToGrpc(ServeSample(*shard_, *stream));
 }
 
 grpc::Status ReplayService::UpdatePriorities(

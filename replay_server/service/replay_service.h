@@ -5,6 +5,7 @@
 //
 // Append streams come in thousands and are mostly idle: reactors, no thread
 // each. Sample streams are few and heavy: a thread each serves them best.
+// Both are given bytes: a message that does not parse is INVALID_ARGUMENT.
 
 #ifndef QFLEET_REPLAY_SERVER_SERVICE_REPLAY_SERVICE_H_
 #define QFLEET_REPLAY_SERVER_SERVICE_REPLAY_SERVICE_H_
@@ -19,7 +20,7 @@ class ReplayService final
     : public v1::Replay::WithRawCallbackMethod_Append<v1::Replay::Service> {
  public:
   // `shard` must outlive the server.
-  explicit ReplayService(Shard* shard) : shard_(shard) {}
+  explicit ReplayService(Shard* shard);
 
   grpc::Status Describe(grpc::ServerContext* context,
                         const v1::DescribeRequest* request,
@@ -27,11 +28,6 @@ class ReplayService final
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Append(
       grpc::CallbackServerContext* context) override;
-
-  grpc::Status Sample(
-      grpc::ServerContext* context,
-      grpc::ServerReaderWriter<v1::SampleResponse, v1::SampleRequest>* stream)
-      override;
 
   grpc::Status UpdatePriorities(
       grpc::ServerContext* context, const v1::UpdatePrioritiesRequest* request,

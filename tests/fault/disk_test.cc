@@ -127,7 +127,7 @@ std::set<uint64_t> Sample(ShardProcess& shard, const Record& record,
   for (int i = 0; i < draws; ++i) {
     EXPECT_TRUE(stream->Write(DrawOf(1000, 0)));
     EXPECT_TRUE(stream->Read(&response));
-    const absl::Status status = record.Check(response, &uids);
+    const absl::Status status = record.Check(response, uids);
     EXPECT_TRUE(status.ok()) << status;
   }
   EXPECT_TRUE(stream->WritesDone());

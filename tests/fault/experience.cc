@@ -107,7 +107,8 @@ absl::Status Record::CheckRow(uint64_t uid, absl::string_view frames,
 }
 
 absl::Status Record::Check(const v1::SampleResponse& response,
-                           std::vector<uint64_t>* uids) const {
+                           std::vector<uint64_t>& uids,
+                           bool with_others) const {
   const size_t rows = static_cast<size_t>(response.slot_size());
   const uint64_t stack = kStack * frame_bytes_;
   if (rows == 0) return absl::OkStatus();
@@ -122,10 +123,12 @@ absl::Status Record::Check(const v1::SampleResponse& response,
   for (size_t j = 0; j < rows; ++j) {
     uint64_t uid;
     std::memcpy(&uid, response.item_columns(0).data().data() + 8 * j, 8);
+    uids.push_back(uid);
+    SentItem item;
+    if (with_others && !Find(uid, item)) continue;
     QFLEET_RETURN_IF_ERROR(
         CheckRow(uid, frames.substr(j * stack, stack),
                  next.substr(j * frame_bytes_, frame_bytes_)));
-    if (uids != nullptr) uids->push_back(uid);
   }
   return absl::OkStatus();
 }
@@ -215,9 +218,10 @@ v1::SampleRequest DrawOf(uint32_t count, uint32_t timeout_ms) {
 
 // ------------------------------------------------------------------ files ---
 
-absl::StatusOr<FoundTable> ReadTableFiles(
-    const std::string& directory, const Record& record,
-    const std::vector<uint64_t>& writers) {
+absl::StatusOr<FoundTable> ReadTableFiles(const std::string& directory,
+                                          const Record& record,
+                                          const std::vector<uint64_t>& writers,
+                                          bool with_others) {
   QFLEET_ASSIGN_OR_RETURN(const v1::TableHeader header,
                           ReadTableHeader(directory));
   // A queue gives each item exactly once, and a table may be opened with
@@ -246,6 +250,7 @@ absl::StatusOr<FoundTable> ReadTableFiles(
   QFLEET_ASSIGN_OR_RETURN(const std::string rows,
                           ReadFile(directory + "/items"));
   const uint64_t stride = TableLayout(spec).item.stride;
+  uint64_t drawn = 0;
   while (const uint64_t left = table->Stats().size()) {
     QFLEET_ASSIGN_OR_RETURN(
         std::unique_ptr<Table::Drawing> drawing,
@@ -254,10 +259,13 @@ absl::StatusOr<FoundTable> ReadTableFiles(
     table->Gather(*drawing, response);
     table->Release(std::move(drawing));
     std::vector<uint64_t> uids;
-    QFLEET_RETURN_IF_ERROR(record.Check(response, &uids));
+    QFLEET_RETURN_IF_ERROR(record.Check(response, uids, with_others));
     for (int j = 0; j < response.slot_size(); ++j) {
+      ++drawn;
       FoundItem item;
       item.uid = uids[j];
+      SentItem sent;
+      if (!record.Find(item.uid, sent)) continue;
       item.slot = response.slot(j);
       item.generation = response.generation(j);
       std::memcpy(&item.priority,
@@ -267,10 +275,9 @@ absl::StatusOr<FoundTable> ReadTableFiles(
       found.items.push_back(item);
     }
   }
-  if (found.items.size() != found.stats.size()) {
-    return absl::DataLossError(absl::StrCat(found.items.size(), " items of ",
-                                            found.stats.size(),
-                                            " could be drawn"));
+  if (drawn != found.stats.size()) {
+    return absl::DataLossError(absl::StrCat(
+        drawn, " items of ", found.stats.size(), " could be drawn"));
   }
   return found;
 }

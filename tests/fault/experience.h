@@ -58,9 +58,10 @@ class Record {
   std::map<uint64_t, SentItem> All() const;
 
   // Whether each row is an item that was sent, with the contents that were
-  // sent; `uids` gets them.
+  // sent; `uids` gets them all. `with_others`: or an item that is not here.
   absl::Status Check(const v1::SampleResponse& response,
-                     std::vector<uint64_t>* uids = nullptr) const;
+                     std::vector<uint64_t>& uids,
+                     bool with_others = false) const;
   // Likewise of one row: the columns in the order of a SampleBatch.
   absl::Status CheckRow(uint64_t uid, absl::string_view frames,
                         absl::string_view next_frame) const;
@@ -123,10 +124,12 @@ struct FoundTable {
 
 // Opens the files of a table that no process has open, without changing them,
 // verifies all payload and takes every item out. DATA_LOSS if an item is not as
-// it was sent or the table's invariants do not hold.
+// it was sent or the table's invariants do not hold. `with_others`: items that
+// are not in the record are left out, else they are an error.
 absl::StatusOr<FoundTable> ReadTableFiles(const std::string& directory,
                                           const Record& record,
-                                          const std::vector<uint64_t>& writers);
+                                          const std::vector<uint64_t>& writers,
+                                          bool with_others = false);
 
 }  // namespace qfleet
 

@@ -154,7 +154,7 @@ class BareSampler {
 
   bool Update(v1::Replay::Stub& stub, const v1::SampleResponse& drawn) {
     std::vector<uint64_t> uids;
-    const absl::Status status = record_.Check(drawn, &uids);
+    const absl::Status status = record_.Check(drawn, uids);
     EXPECT_TRUE(status.ok()) << status;
     if (!status.ok()) return false;
     v1::UpdatePrioritiesRequest request;

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/strip.h"
 #include "gmock/gmock.h"
 #include "grpcpp/support/byte_buffer.h"
@@ -191,6 +192,7 @@ TEST_F(ReplayServiceTest, MalformedBatchEndsItsCallOnly) {
   EXPECT_EQ(bystander.Acknowledged(), 1);
 }
 
+// To gRPC a message that does not parse is the end of a stream.
 TEST_F(ReplayServiceTest, UnparseableMessagesEndTheirCallOnly) {
   Start(TestTable());
   const std::string garbage(1000, '\xff');
@@ -210,7 +212,13 @@ TEST_F(ReplayServiceTest, UnparseableMessagesEndTheirCallOnly) {
     call->WritesDone();
     grpc::ByteBuffer answer;
     EXPECT_FALSE(call->Read(&answer)) << name;
-    call->Finish();
+    const grpc::Status status = call->Finish();
+    EXPECT_FALSE(status.ok()) << name;
+    if (absl::EndsWith(name, "Append") || absl::EndsWith(name, "Sample")) {
+      EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+      EXPECT_THAT(status.error_message(), HasSubstr("1000 bytes"));
+      EXPECT_THAT(status.error_message(), HasSubstr("does not parse"));
+    }
     EXPECT_TRUE(Lives()) << name;
   }
 }
