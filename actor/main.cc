@@ -78,6 +78,7 @@ int Main(int argc, char** argv) {
   app.get_option("--config")->required(false);
   if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
 
+  TuneProcess();
   ShutdownSignal shutdown;
   const std::string role =
       options.evaluator ? "evaluator" : absl::StrCat("actor-", options.actor);

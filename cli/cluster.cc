@@ -99,7 +99,8 @@ std::vector<SupervisedProcess> ProcessesOf(const v1::Config& config,
     processes.push_back(
         Process(absl::StrCat("replay-", i), binaries + "/qfleet-replay",
                 {absl::StrCat("--shard=", i),
-                 absl::StrCat("--listen=", config.cluster().replay(i))},
+                 absl::StrCat("--listen=", config.cluster().replay(i)),
+                 absl::StrCat("--data_dir=", run_dir, "/replay/shard-", i)},
                 run_dir, kStopShards, 1));
   }
   processes.push_back(

@@ -12,6 +12,9 @@ namespace qfleet {
 void AddTrainCommand(CLI::App& app, int& exit_code);
 void AddEvalCommand(CLI::App& app, int& exit_code);
 void AddStatusCommand(CLI::App& app, int& exit_code);
+void AddInspectCommand(CLI::App& app, int& exit_code);
+void AddLimiterCommand(CLI::App& app, int& exit_code);
+void AddCheckpointCommand(CLI::App& app, int& exit_code);
 void AddConfigCommand(CLI::App& app, int& exit_code);
 
 }  // namespace qfleet

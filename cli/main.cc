@@ -14,6 +14,9 @@ int main(int argc, char** argv) {
   qfleet::AddTrainCommand(app, exit_code);
   qfleet::AddEvalCommand(app, exit_code);
   qfleet::AddStatusCommand(app, exit_code);
+  qfleet::AddInspectCommand(app, exit_code);
+  qfleet::AddLimiterCommand(app, exit_code);
+  qfleet::AddCheckpointCommand(app, exit_code);
   qfleet::AddConfigCommand(app, exit_code);
   // CLI11 would only say that a subcommand is required.
   if (argc > 1 && argv[1][0] != '-') {

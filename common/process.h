@@ -39,6 +39,11 @@ struct ProcessFlags {
 // (errors: one line on stderr, 2), else -1.
 int ParseFlags(CLI::App& app, int argc, char** argv);
 
+// Of each process, before anything else: large blocks of memory stay with it
+// when they are freed (the C library would give them back and fault them in
+// again, message by message), and Abseil does not look for deadlocks.
+void TuneProcess();
+
 // Logs to stderr: "07:05:59.123 I replay-0] text", `role` being "replay-0".
 void InitLog(const std::string& role);
 

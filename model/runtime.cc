@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
-#include <malloc.h>
 #include <torch/version.h>
 
 #include "absl/strings/str_cat.h"
@@ -10,8 +9,6 @@
 namespace qfleet {
 
 std::string InitTorch(int threads) {
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
   at::set_num_threads(threads);
   // OpenBLAS keeps threads of its own, where it is the BLAS.
   using SetThreads = void (*)(int);

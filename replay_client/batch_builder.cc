@@ -107,7 +107,28 @@ v1::AppendBatch BatchBuilder::Take(uint64_t sequence) {
   v1::AppendBatch batch = std::move(batch_);
   batch.set_sequence(sequence);
   Reset();
+  ReserveAs(batch);
   return batch;
+}
+
+// The next batch will be about as large: its columns do not grow step by step.
+void BatchBuilder::ReserveAs(const v1::AppendBatch& batch) {
+  const auto columns = [](const auto& from, auto* to) {
+    for (int c = 0; c < from.size(); ++c) {
+      to->Mutable(c)->mutable_data()->reserve(from[c].data().size());
+    }
+  };
+  columns(batch.step_columns(), batch_.mutable_step_columns());
+  columns(batch.item_columns(), batch_.mutable_item_columns());
+  const int steps = batch.step_index_size();
+  batch_.mutable_step_stream()->Reserve(steps);
+  batch_.mutable_step_index()->Reserve(steps);
+  batch_.mutable_step_starts_episode()->Reserve(steps);
+  const int items = batch.item_first_size();
+  batch_.mutable_item_stream()->Reserve(items);
+  batch_.mutable_item_first()->Reserve(items);
+  batch_.mutable_item_last()->Reserve(items);
+  batch_.mutable_item_priority()->Reserve(items);
 }
 
 }  // namespace qfleet

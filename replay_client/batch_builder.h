@@ -41,6 +41,7 @@ class BatchBuilder {
 
  private:
   void Reset();
+  void ReserveAs(const v1::AppendBatch& batch);
 
   const v1::TableSignature signature_;
   const std::vector<uint64_t> step_row_bytes_;  // Of each column.

@@ -13,10 +13,13 @@ namespace {
 // totals of the others: while it waits, only its own inserts can free it.
 constexpr uint32_t kDrawTimeoutMs = 20;
 
-// Of one request, as in replay.proto, and of one answer, far below the largest
-// message.
+// Of one request, as in replay.proto, and of one answer. A row is copied six
+// times on its way (gathered, serialised, in and out of the socket, parsed,
+// merged): an answer that fits into the caches makes that cheap, lets the shard
+// gather the next one meanwhile, and needs no block of memory so large that the
+// allocators of both sides give it back each time.
 constexpr uint64_t kMaxDraw = 65536;
-constexpr uint64_t kMaxAnswerBytes = 64 << 20;
+constexpr uint64_t kMaxAnswerBytes = 4 << 20;
 
 uint32_t MaxRows(const v1::TableSignature& signature) {
   uint64_t row_bytes = 1;
@@ -26,7 +29,8 @@ uint32_t MaxRows(const v1::TableSignature& signature) {
   for (const v1::View& view : signature.views()) {
     row_bytes += RowBytes(ViewTensor(signature, view));
   }
-  return static_cast<uint32_t>(std::min(kMaxDraw, kMaxAnswerBytes / row_bytes));
+  return static_cast<uint32_t>(
+      std::clamp<uint64_t>(kMaxAnswerBytes / row_bytes, 1, kMaxDraw));
 }
 
 // A shard with nothing to answer is asked for its stats so often while some
@@ -165,12 +169,20 @@ void SamplePlanner::AllotRows(const std::shared_ptr<PendingBatch>& batch,
     if (!stats_.connected(s)) continue;
     mass_age_ = std::max(mass_age_, now - stats_.updated_at(s));
     if (counts[s] > 0) {
-      shards_[s].to_send.push_back({batch, batch->parts.size()});
-      batch->parts.push_back(
-          {static_cast<int>(s), counts[s], masses[s] / sum, nullptr, 0});
+      AddParts(batch, static_cast<int>(s), counts[s], masses[s] / sum);
     } else if (shards_[s].idle()) {
       shards_[s].to_send.push_back({});  // Keeps its mass fresh.
     }
+  }
+}
+
+void SamplePlanner::AddParts(const std::shared_ptr<PendingBatch>& batch,
+                             int shard, uint32_t count, double share) {
+  while (count > 0) {
+    const uint32_t rows = std::min(count, max_rows_);
+    shards_[shard].to_send.push_back({batch, batch->parts.size()});
+    batch->parts.push_back({shard, rows, share, nullptr, 0});
+    count -= rows;
   }
 }
 

@@ -81,6 +81,9 @@ class SamplePlanner {
   };
 
   void AllotRows(const std::shared_ptr<PendingBatch>& batch, absl::Time now);
+  // `count` rows of a shard, in parts that an answer may have.
+  void AddParts(const std::shared_ptr<PendingBatch>& batch, int shard,
+                uint32_t count, double share);
   void Refresh(absl::Time now);
   static void Unallot(const Ask& ask);
   void AskAgain(Shard& asked, const Request& request, bool has_items);
@@ -88,7 +91,7 @@ class SamplePlanner {
 
   const SamplerOptions options_;
   ClusterStats stats_;
-  const uint32_t max_rows_;  // Of a request that asks for several batches.
+  const uint32_t max_rows_;  // Of a request.
   Random random_;
   std::vector<Shard> shards_;
   std::vector<std::shared_ptr<PendingBatch>> pending_;

@@ -44,6 +44,7 @@ int Main(int argc, char** argv) {
   app.add_option("--run_dir", run_dir, "Run directory: metrics, checkpoints")
       ->required();
   if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
+  TuneProcess();
   ShutdownSignal shutdown;
   InitLog("solo");
   absl::StatusOr<int> code = RunSolo(flags, run_dir, shutdown);

@@ -26,7 +26,7 @@ declare -A allowed=(
   [learner]="common envs config model replay_client learner"
   [solo]="common envs config model replay_client actor learner
           replay_server/core solo"
-  [cli]="common config cli"
+  [cli]="common config replay_server/core cli"
 )
 
 for folder in "${!allowed[@]}"; do

@@ -16,6 +16,14 @@
 #include "common/status_macros.h"
 
 namespace qfleet {
+namespace {
+
+absl::Status InUse(const std::string& path) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      path, " is in use by another process: allowed is a folder of its own"));
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Lock(
     const std::string& path) {
@@ -23,15 +31,29 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Lock(
   const std::string file = path + "/lock";
   const int fd = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("open ", file));
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    close(fd);
-    return absl::FailedPreconditionError(absl::StrCat(
-        path, " is in use by another process: allowed is a folder of its own"));
-  }
-  return std::unique_ptr<DataDirectory>(new DataDirectory(path, fd));
+  std::unique_ptr<DataDirectory> directory(new DataDirectory(path, fd));
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) return InUse(path);
+  return directory;
 }
 
-DataDirectory::~DataDirectory() { close(fd_); }  // Which unlocks it.
+absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::LockForReading(
+    const std::string& path) {
+  if (!std::filesystem::is_directory(path)) {
+    return absl::NotFoundError(absl::StrCat("no folder ", path));
+  }
+  const std::string file = path + "/lock";
+  const int fd = open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0 && errno != ENOENT) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("open ", file));
+  }
+  std::unique_ptr<DataDirectory> directory(new DataDirectory(path, fd));
+  if (fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0) return InUse(path);
+  return directory;
+}
+
+DataDirectory::~DataDirectory() {
+  if (fd_ >= 0) close(fd_);  // Which unlocks it.
+}
 
 std::vector<std::string> ListTables(const std::string& path) {
   std::vector<std::string> tables;

@@ -23,6 +23,10 @@ class DataDirectory {
   // FAILED_PRECONDITION if another process has it, or it is not writable.
   static absl::StatusOr<std::unique_ptr<DataDirectory>> Lock(
       const std::string& path);
+  // Likewise, but changes nothing: OK where there is no lock, as in a
+  // checkpoint, and several may read at a time. NOT_FOUND if it is not there.
+  static absl::StatusOr<std::unique_ptr<DataDirectory>> LockForReading(
+      const std::string& path);
   ~DataDirectory();
   DataDirectory(const DataDirectory&) = delete;
   DataDirectory& operator=(const DataDirectory&) = delete;

@@ -47,6 +47,7 @@
 #include "common/table_layout.h"
 #include "qfleet/v1/replay.pb.h"
 #include "qfleet/v1/storage.pb.h"
+#include "replay_server/core/append_input.h"
 #include "replay_server/core/append_plan.h"
 #include "replay_server/core/item_slots.h"
 #include "replay_server/core/step_ring.h"
@@ -81,6 +82,9 @@ class Table {
   // Rows of the step ring: 5/4 of max_items + 1024, or what max_bytes allows.
   uint64_t step_capacity() const { return step_capacity_; }
 
+  // How many writers' sequences are known.
+  uint64_t writers() const { return writers_.size(); }
+
   // What Create found.
   struct Recovery {
     bool recovered = false;  // There was an earlier life.
@@ -95,7 +99,7 @@ class Table {
   // What of a batch can be judged without the table's contents: list lengths,
   // column sizes, finite priorities, first <= last and at most 4096 apart, at
   // most half the ring's steps. Touches no mutable state.
-  absl::Status CheckBatch(const v1::AppendBatch& batch) const;
+  absl::Status CheckBatch(const AppendInput& batch) const;
 
   // The last sequence that was committed of this writer; 0: none.
   uint64_t LastSequence(uint64_t writer_id) const;
@@ -104,10 +108,10 @@ class Table {
 
   // Judges the rest (a stream's indices have no gap, spans stay within an
   // episode), and if all is well evicts and assigns step ids. On an error
-  // nothing has changed. `batch` passed CheckBatch and must live and stay
-  // unchanged until Commit. At most one reservation a writer at a time.
-  absl::StatusOr<std::unique_ptr<Reservation>> Reserve(
-      uint64_t writer_id, const v1::AppendBatch& batch);
+  // nothing has changed. `batch` passed CheckBatch. At most one reservation a
+  // writer at a time.
+  absl::StatusOr<std::unique_ptr<Reservation>> Reserve(uint64_t writer_id,
+                                                       AppendInput batch);
 
   // Whether no reader is left in the rows to be overwritten.
   bool Writable(const Reservation& reservation) const;
@@ -227,10 +231,10 @@ class Table {
   // Takes what an earlier life left. DATA_LOSS if that cannot be.
   absl::Status Recover();
   void RecoverStreams();
-  absl::Status CheckSteps(const v1::AppendBatch& batch) const;
-  absl::Status CheckItems(const v1::AppendBatch& batch) const;
+  absl::Status CheckSteps(const AppendInput& input) const;
+  absl::Status CheckItems(const AppendInput& input) const;
   void EvictRows(uint64_t first_id, uint64_t end_id);
-  uint32_t InsertItem(const v1::AppendBatch& batch, const PlannedItem& item);
+  uint32_t InsertItem(const AppendInput& batch, const PlannedItem& item);
   void DrawByMass(uint32_t count, Drawing& drawing);
   void DrawInOrder(uint32_t count, Drawing& drawing);
   void CopyDrawnItems(Drawing& drawing) const;
@@ -266,7 +270,7 @@ class Table {
 // Rows of the ring that one batch is about to fill. Callers only keep it.
 struct Table::Reservation {
   uint64_t writer_id = 0;
-  const v1::AppendBatch* batch = nullptr;
+  AppendInput batch;
   uint64_t first_id = 0;
   uint64_t end_id = 0;
   AppendPlan plan;

@@ -29,8 +29,8 @@ absl::Status CheckLength(absl::string_view field, int length, int expected,
 absl::Status CheckColumns(
     absl::string_view field,
     const google::protobuf::RepeatedPtrField<v1::TensorSpec>& specs,
-    const google::protobuf::RepeatedPtrField<v1::Column>& columns, int rows) {
-  if (columns.size() != specs.size()) {
+    const std::vector<ColumnBytes>& columns, int rows) {
+  if (static_cast<int>(columns.size()) != specs.size()) {
     return absl::InvalidArgumentError(
         absl::StrCat(field, " = ", columns.size(), " columns: allowed is ",
                      specs.size(), ", as in the signature"));
@@ -38,9 +38,9 @@ absl::Status CheckColumns(
   for (int c = 0; c < specs.size(); ++c) {
     const uint64_t row_bytes = static_cast<uint64_t>(RowBytes(specs[c]));
     const uint64_t expected = row_bytes * static_cast<uint64_t>(rows);
-    if (columns[c].data().size() == expected) continue;
+    if (columns[c].size() == expected) continue;
     return absl::InvalidArgumentError(
-        absl::StrCat(field, "[", c, "] = ", columns[c].data().size(),
+        absl::StrCat(field, "[", c, "] = ", columns[c].size(),
                      " bytes: allowed is ", expected, ", ", rows, " rows of ",
                      specs[c].name(), " ", TensorTypeName(specs[c])));
   }
@@ -48,24 +48,23 @@ absl::Status CheckColumns(
 }
 
 // Row `row` of each column, into a row of that layout.
-void CopyColumns(const google::protobuf::RepeatedPtrField<v1::Column>& columns,
-                 uint64_t row, const RowLayout& layout, char* to) {
+void CopyColumns(const std::vector<ColumnBytes>& columns, uint64_t row,
+                 const RowLayout& layout, char* to) {
   for (size_t c = 0; c < layout.columns.size(); ++c) {
     const ColumnLayout& column = layout.columns[c];
-    const std::string& data = columns[static_cast<int>(c)].data();
-    std::memcpy(to + column.offset, data.data() + row * column.bytes,
-                column.bytes);
+    columns[c].Copy(row * column.bytes, column.bytes, to + column.offset);
   }
 }
 
 }  // namespace
 
-absl::Status Table::CheckBatch(const v1::AppendBatch& batch) const {
+absl::Status Table::CheckBatch(const AppendInput& batch) const {
   QFLEET_RETURN_IF_ERROR(CheckSteps(batch));
   return CheckItems(batch);
 }
 
-absl::Status Table::CheckSteps(const v1::AppendBatch& batch) const {
+absl::Status Table::CheckSteps(const AppendInput& input) const {
+  const v1::AppendBatch& batch = *input.lists;
   const int count = batch.step_stream_size();
   QFLEET_RETURN_IF_ERROR(
       CheckLength("step_index", batch.step_index_size(), count, "step_stream"));
@@ -84,10 +83,11 @@ absl::Status Table::CheckSteps(const v1::AppendBatch& batch) const {
                      ": allowed is at most ", kMaxIndex));
   }
   return CheckColumns("step_columns", spec_.signature().step_columns(),
-                      batch.step_columns(), count);
+                      input.step_columns, count);
 }
 
-absl::Status Table::CheckItems(const v1::AppendBatch& batch) const {
+absl::Status Table::CheckItems(const AppendInput& input) const {
+  const v1::AppendBatch& batch = *input.lists;
   const int count = batch.item_stream_size();
   QFLEET_RETURN_IF_ERROR(
       CheckLength("item_first", batch.item_first_size(), count, "item_stream"));
@@ -112,7 +112,7 @@ absl::Status Table::CheckItems(const v1::AppendBatch& batch) const {
     }
   }
   return CheckColumns("item_columns", spec_.signature().item_columns(),
-                      batch.item_columns(), count);
+                      input.item_columns, count);
 }
 
 uint64_t Table::LastSequence(uint64_t writer_id) const {
@@ -121,15 +121,15 @@ uint64_t Table::LastSequence(uint64_t writer_id) const {
 }
 
 absl::StatusOr<std::unique_ptr<Table::Reservation>> Table::Reserve(
-    uint64_t writer_id, const v1::AppendBatch& batch) {
+    uint64_t writer_id, AppendInput batch) {
   QFLEET_ASSIGN_OR_RETURN(
       AppendPlan plan,
-      PlanAppend(batch, writers_.Find(writer_id), steps_, reach_));
+      PlanAppend(*batch.lists, writers_.Find(writer_id), steps_, reach_));
   auto reservation = std::make_unique<Reservation>();
   const uint64_t count = plan.steps.size();
   EvictRows(steps_.next_id(), steps_.next_id() + count);
   reservation->writer_id = writer_id;
-  reservation->batch = &batch;
+  reservation->batch = std::move(batch);
   reservation->first_id = steps_.Assign(count);
   reservation->end_id = reservation->first_id + count;
   reservation->plan = std::move(plan);
@@ -159,7 +159,7 @@ void Table::Write(const Reservation& reservation) {
   const std::vector<PlannedStep>& planned = reservation.plan.steps;
   for (size_t j = 0; j < planned.size(); ++j) {
     const uint64_t id = reservation.first_id + j;
-    const v1::AppendBatch& batch = *reservation.batch;
+    const v1::AppendBatch& batch = *reservation.batch.lists;
     const auto row = static_cast<int>(planned[j].row);
     StepHeader& header = steps_.BeginWrite(id);
     header.writer_id = reservation.writer_id;
@@ -168,7 +168,7 @@ void Table::Write(const Reservation& reservation) {
     header.stream = batch.step_stream(row);
     header.prev_distance = planned[j].prev_distance;
     header.episode_offset = planned[j].episode_offset;
-    CopyColumns(batch.step_columns(), planned[j].row, steps_.layout(),
+    CopyColumns(reservation.batch.step_columns, planned[j].row, steps_.layout(),
                 steps_.row(id));
     steps_.EndWrite(id);
   }
@@ -176,13 +176,13 @@ void Table::Write(const Reservation& reservation) {
 
 v1::AppendResponse Table::Commit(std::unique_ptr<Reservation> reservation) {
   const AppendPlan& plan = reservation->plan;
-  const v1::AppendBatch& batch = *reservation->batch;
+  const v1::AppendBatch& batch = *reservation->batch.lists;
   slots_.clear();
   masses_.clear();
   for (const PlannedItem& item : plan.items) {
     // Since Reserve, others may have taken the rows of older steps.
     if (item.span.oldest_id() < steps_.oldest_id()) continue;
-    slots_.push_back(InsertItem(batch, item));
+    slots_.push_back(InsertItem(reservation->batch, item));
     masses_.push_back(Mass(batch.item_priority(static_cast<int>(item.row))));
   }
   tree_.Set(slots_, masses_);
@@ -212,12 +212,11 @@ v1::AppendResponse Table::Commit(std::unique_ptr<Reservation> reservation) {
   return response;
 }
 
-uint32_t Table::InsertItem(const v1::AppendBatch& batch,
-                           const PlannedItem& item) {
+uint32_t Table::InsertItem(const AppendInput& batch, const PlannedItem& item) {
   const uint32_t slot = items_.BeginInsert(item.span);
-  CopyColumns(batch.item_columns(), item.row, items_.layout(),
-              items_.row(slot));
-  items_.EndInsert(slot, batch.item_priority(static_cast<int>(item.row)));
+  CopyColumns(batch.item_columns, item.row, items_.layout(), items_.row(slot));
+  items_.EndInsert(slot,
+                   batch.lists->item_priority(static_cast<int>(item.row)));
   return slot;
 }
 

@@ -8,7 +8,7 @@
 namespace qfleet {
 
 AppendReactor::AppendReactor(Shard* shard) : shard_(shard) {
-  StartRead(&request_bytes_);
+  StartRead(&request_);
 }
 
 void AppendReactor::OnReadDone(bool ok) {
@@ -16,29 +16,38 @@ void AppendReactor::OnReadDone(bool ok) {
     Finish(grpc::Status::OK);
     return;
   }
-  absl::Status status = Take();
-  if (!status.ok()) Finish(ToGrpc(status));
+  const absl::Status decoded = decoder_.Decode(request_);
+  request_.Clear();
+  if (!decoded.ok()) {
+    Finish(ToGrpc(decoded));
+    return;
+  }
+  if (opened_) {
+    if (decoder_.has_batch()) {
+      Append();
+    } else {
+      Finish(ToGrpc(absl::InvalidArgumentError(
+          "payload: allowed after the first message is `batch`")));
+    }
+    return;
+  }
+  absl::Status status =
+      decoder_.has_open()
+          ? Open(decoder_.open())
+          : absl::InvalidArgumentError(
+                "payload: allowed as the first message is `open`");
+  if (!status.ok()) {
+    Finish(ToGrpc(status));
+    return;
+  }
+  v1::AppendResponse response;
+  response.set_sequence(shard_->LastSequence(table_, writer_id_));
+  Answer(response);
 }
 
-absl::Status AppendReactor::Take() {
-  QFLEET_RETURN_IF_ERROR(ParseMessage(request_bytes_, request_));
-  if (!opened_) {
-    if (!request_.has_open()) {
-      return absl::InvalidArgumentError(
-          "payload: allowed as the first message is `open`");
-    }
-    QFLEET_RETURN_IF_ERROR(Open(request_.open()));
-    v1::AppendResponse response;
-    response.set_sequence(shard_->LastSequence(table_, writer_id_));
-    Answer(response);
-    return absl::OkStatus();
-  }
-  if (!request_.has_batch()) {
-    return absl::InvalidArgumentError(
-        "payload: allowed after the first message is `batch`");
-  }
-  Append(request_.batch());  // Answers, or finishes the call, by itself.
-  return absl::OkStatus();
+void AppendReactor::Answer(const v1::AppendResponse& response) {
+  response_ = SerializeMessage(response);
+  StartWrite(&response_);
 }
 
 absl::Status AppendReactor::Open(const v1::AppendOpen& open) {
@@ -56,9 +65,9 @@ absl::Status AppendReactor::Open(const v1::AppendOpen& open) {
   return absl::OkStatus();
 }
 
-void AppendReactor::Append(const v1::AppendBatch& batch) {
+void AppendReactor::Append() {
   appending_.store(true);
-  shard_->Append(table_, Call(), batch,
+  shard_->Append(table_, Call(), decoder_.batch(),
                  [this](const absl::StatusOr<v1::AppendResponse>& result) {
                    OnAppended(result);
                  });
@@ -77,14 +86,9 @@ void AppendReactor::OnAppended(
   Answer(*result);
 }
 
-void AppendReactor::Answer(const v1::AppendResponse& response) {
-  response_bytes_ = SerializeMessage(response);
-  StartWrite(&response_bytes_);
-}
-
 void AppendReactor::OnWriteDone(bool ok) {
   if (ok) {
-    StartRead(&request_bytes_);
+    StartRead(&request_);
   } else {
     Finish(grpc::Status::CANCELLED);
   }

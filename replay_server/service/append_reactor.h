@@ -1,6 +1,7 @@
 // One Append call: a reactor that reads a batch, stores it, acknowledges it
-// and only then reads on. It has no thread; idle, it costs a few kilobytes.
-// It parses messages itself: to gRPC one that does not parse is the end.
+// and only then reads on. It has no thread; idle, it costs a few kilobytes. It
+// decodes messages itself (append_decoder.h), and so can tell one that is
+// malformed from the stream's end.
 
 #ifndef QFLEET_REPLAY_SERVER_SERVICE_APPEND_REACTOR_H_
 #define QFLEET_REPLAY_SERVER_SERVICE_APPEND_REACTOR_H_
@@ -13,6 +14,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "qfleet/v1/replay.pb.h"
+#include "replay_server/service/append_decoder.h"
 #include "replay_server/service/shard.h"
 
 namespace qfleet {
@@ -36,17 +38,15 @@ class AppendReactor final
   ~AppendReactor() override = default;
 
   ServedTable::AppendCall Call() const { return {writer_id_, this}; }
-  // The message that was read.
-  absl::Status Take();
   absl::Status Open(const v1::AppendOpen& open);
-  void Append(const v1::AppendBatch& batch);
+  void Append();
   void OnAppended(const absl::StatusOr<v1::AppendResponse>& result);
   void Answer(const v1::AppendResponse& response);
 
   Shard* const shard_;
-  grpc::ByteBuffer request_bytes_;
-  grpc::ByteBuffer response_bytes_;
-  v1::AppendRequest request_;
+  grpc::ByteBuffer request_;
+  AppendDecoder decoder_;
+  grpc::ByteBuffer response_;
   bool opened_ = false;
   int table_ = 0;
   uint64_t writer_id_ = 0;

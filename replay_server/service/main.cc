@@ -101,6 +101,7 @@ absl::Status Serve(const ReplayFlags& replay_flags, ShutdownSignal& shutdown) {
 }
 
 int Main(int argc, char** argv) {
+  TuneProcess();
   ShutdownSignal shutdown;
   CLI::App app("One shard of a qfleet replay", "qfleet-replay");
   ReplayFlags flags;

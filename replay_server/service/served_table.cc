@@ -116,10 +116,11 @@ std::optional<absl::StatusOr<v1::AppendResponse>> ServedTable::Settle(
   return response;
 }
 
-void ServedTable::Append(const AppendCall& call, const v1::AppendBatch& batch,
+void ServedTable::Append(const AppendCall& call, AppendInput batch,
                          AppendDone done) {
+  const uint64_t sequence = batch.lists->sequence();
   absl::Status status = table_->CheckBatch(batch);
-  if (status.ok() && batch.sequence() == 0) {
+  if (status.ok() && sequence == 0) {
     status = absl::InvalidArgumentError("sequence = 0: allowed is 1 or more");
   }
   if (!status.ok()) {
@@ -134,11 +135,11 @@ void ServedTable::Append(const AppendCall& call, const v1::AppendBatch& batch,
     } else if (!failed_.ok()) {
       settled = failed_;
     } else if (!appends_.contains(call.writer_id)) {
-      settled = Settle(call.writer_id, batch.sequence());
+      settled = Settle(call.writer_id, sequence);
     }
     if (!settled.has_value()) {
       ++appends_[call.writer_id];
-      queue_.push_back({call, &batch, std::move(done), absl::Now()});
+      queue_.push_back({call, std::move(batch), std::move(done), absl::Now()});
     }
   }
   if (settled.has_value()) {
@@ -153,6 +154,10 @@ void ServedTable::Drain() {
     std::optional<QueuedAppend> append;
     {
       absl::MutexLock lock(&mutex_);
+      auto may_store = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+        return !quiescing_;
+      };
+      mutex_.Await(absl::Condition(&may_store));
       append = TakeRunnable();
     }
     if (!append.has_value()) return;
@@ -164,7 +169,7 @@ void ServedTable::Drain() {
 }
 
 std::optional<ServedTable::QueuedAppend> ServedTable::TakeRunnable() {
-  if (queue_.empty() || quiescing_ || !CanInsert()) return std::nullopt;
+  if (queue_.empty() || !CanInsert()) return std::nullopt;
   // A writer's batches are stored one after another.
   auto next = std::find_if(queue_.begin(), queue_.end(),
                            [this](const QueuedAppend& append) {
@@ -174,7 +179,7 @@ std::optional<ServedTable::QueuedAppend> ServedTable::TakeRunnable() {
   QueuedAppend append = std::move(*next);
   queue_.erase(next);
   storing_.insert(append.call.writer_id);
-  items_storing_ += append.batch->item_first_size();
+  items_storing_ += append.batch.lists->item_first_size();
   metrics_.insert_wait_seconds.Increment(SecondsSince(append.since));
   return append;
 }
@@ -186,10 +191,11 @@ absl::StatusOr<v1::AppendResponse> ServedTable::Store(
   {
     absl::MutexLock lock(&mutex_);
     if (!failed_.ok()) return failed_;
-    auto settled = Settle(append.call.writer_id, append.batch->sequence());
+    auto settled =
+        Settle(append.call.writer_id, append.batch.lists->sequence());
     if (settled.has_value()) return *std::move(settled);
     QFLEET_ASSIGN_OR_RETURN(
-        reservation, table_->Reserve(append.call.writer_id, *append.batch));
+        reservation, table_->Reserve(append.call.writer_id, append.batch));
     auto writable = [this, &reservation] {
       return table_->Writable(*reservation);
     };
@@ -208,7 +214,7 @@ absl::StatusOr<v1::AppendResponse> ServedTable::Store(
 void ServedTable::NoteStored(const QueuedAppend& append) {
   absl::MutexLock lock(&mutex_);
   storing_.erase(append.call.writer_id);
-  items_storing_ -= append.batch->item_first_size();
+  items_storing_ -= append.batch.lists->item_first_size();
   if (--appends_[append.call.writer_id] == 0)
     appends_.erase(append.call.writer_id);
 }
@@ -324,7 +330,6 @@ v1::TableStats ServedTable::Stats() const {
 
 std::string ServedTable::WritersWaitFor() const {
   if (queue_.empty()) return "";
-  if (quiescing_) return "a snapshot that begins";
   return limiter_.WhyNotInsert(Sum(table_->Stats(), others_));
 }
 
@@ -425,7 +430,6 @@ absl::Status ServedTable::WriteSnapshot(const std::string& directory) {
     snapshot = table_->BeginSnapshot();
     quiescing_ = false;
   }
-  Drain();
   TableFilesWriter files;
   absl::Status status = files.Open(directory, snapshot->header);
   if (status.ok()) status = WriteItems(*snapshot, files);

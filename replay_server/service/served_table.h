@@ -56,8 +56,7 @@ class ServedTable {
 
   // The methods are those of Shard, which documents them.
   uint64_t LastSequence(uint64_t writer_id) const;
-  void Append(const AppendCall& call, const v1::AppendBatch& batch,
-              AppendDone done);
+  void Append(const AppendCall& call, AppendInput batch, AppendDone done);
   void CancelAppends(const AppendCall& call);
   void CancelAppends(uint64_t writer_id);
   absl::Status Sample(const v1::SampleDraw& draw, v1::SampleResponse& response);
@@ -81,7 +80,7 @@ class ServedTable {
  private:
   struct QueuedAppend {
     AppendCall call;
-    const v1::AppendBatch* batch;
+    AppendInput batch;
     AppendDone done;
     absl::Time since;
   };
@@ -133,7 +132,9 @@ class ServedTable {
   absl::flat_hash_set<uint64_t> storing_ ABSL_GUARDED_BY(mutex_);
   uint64_t items_storing_ ABSL_GUARDED_BY(mutex_) = 0;
   std::multiset<absl::Time> sampler_waits_ ABSL_GUARDED_BY(mutex_);
-  // A snapshot begins as soon as no append is being stored; none starts.
+  // A snapshot begins as soon as no append is being stored; threads that are
+  // about to store one wait, which is for milliseconds. (The thread that writes
+  // the snapshot stores none: it would wait for rows that it has pinned.)
   bool quiescing_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status failed_ ABSL_GUARDED_BY(mutex_);  // Of the storage.
   std::optional<absl::Time> synced_ ABSL_GUARDED_BY(mutex_);

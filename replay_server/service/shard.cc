@@ -1,5 +1,8 @@
 #include "replay_server/service/shard.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <filesystem>
 #include <set>
 #include <utility>
@@ -15,6 +18,14 @@
 #include "spdlog/spdlog.h"
 
 namespace qfleet {
+namespace {
+
+// This thread's work is less urgent than what others wait for. Only advice.
+void YieldToOthers() {
+  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), 10);
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Shard>> Shard::Create(const Options& options,
                                                      Metrics& metrics) {
@@ -40,6 +51,7 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Create(const Options& options,
     QFLEET_RETURN_IF_ERROR(shard->OpenTable(spec, metrics));
   }
   shard->verify_ = std::thread([shard = shard.get()] {
+    YieldToOthers();
     for (const auto& table : shard->tables_) table->VerifyAll();
   });
   if (shard->directory_ != nullptr) {
@@ -138,8 +150,8 @@ uint64_t Shard::LastSequence(int table, uint64_t writer_id) const {
 }
 
 void Shard::Append(int table, const ServedTable::AppendCall& call,
-                   const v1::AppendBatch& batch, AppendDone done) {
-  tables_[table]->Append(call, batch, std::move(done));
+                   AppendInput batch, AppendDone done) {
+  tables_[table]->Append(call, std::move(batch), std::move(done));
 }
 
 void Shard::CancelAppends(int table, const ServedTable::AppendCall& call) {
@@ -194,20 +206,12 @@ absl::StatusOr<v1::CheckpointResponse> Shard::Checkpoint(
     checkpointing_ = true;
   }
   const absl::Time start = absl::Now();
-  absl::StatusOr<std::string> path =
-      BeginCheckpoint(request.directory(), options_.number);
-  if (path.ok()) {
-    const std::string temporary = *path;
-    const absl::Status status = WriteTables(temporary);
-    if (status.ok()) {
-      path = FinishCheckpoint(temporary, options_.number, QFLEET_VERSION,
-                              request.keep());
-    } else {
-      path = status;
-    }
-    std::error_code ignored;
-    if (!path.ok()) std::filesystem::remove_all(temporary, ignored);
-  }
+  absl::StatusOr<std::string> path;
+  std::thread writer([&] {
+    YieldToOthers();
+    path = WriteCheckpoint(request);
+  });
+  writer.join();
   {
     absl::MutexLock lock(&mutex_);
     checkpointing_ = false;
@@ -227,6 +231,24 @@ absl::StatusOr<v1::CheckpointResponse> Shard::Checkpoint(
   spdlog::info("wrote {} ({} bytes) in {:.2f} s", *path, response.bytes(),
                response.seconds());
   return response;
+}
+
+absl::StatusOr<std::string> Shard::WriteCheckpoint(
+    const v1::CheckpointRequest& request) {
+  QFLEET_ASSIGN_OR_RETURN(
+      const std::string temporary,
+      BeginCheckpoint(request.directory(), options_.number));
+  absl::StatusOr<std::string> path = temporary;
+  const absl::Status written = WriteTables(temporary);
+  if (written.ok()) {
+    path = FinishCheckpoint(temporary, options_.number, QFLEET_VERSION,
+                            request.keep());
+  } else {
+    path = written;
+  }
+  std::error_code ignored;
+  if (!path.ok()) std::filesystem::remove_all(temporary, ignored);
+  return path;
 }
 
 absl::Status Shard::WriteTables(const std::string& path) {

@@ -65,13 +65,13 @@ class Shard {
 
   uint64_t LastSequence(int table, uint64_t writer_id) const;
 
-  // Stores the batch, which must live until `done` has been called, exactly
-  // once, in this thread or another. A sequence that is stored already is
-  // acknowledged; one that leaves a gap is OUT_OF_RANGE; after Shutdown
+  // Stores the batch; what it refers to must live until `done` has been called,
+  // exactly once, in this thread or another. A sequence that is stored already
+  // is acknowledged; one that leaves a gap is OUT_OF_RANGE; after Shutdown
   // everything is UNAVAILABLE.
   using AppendDone = std::function<void(absl::StatusOr<v1::AppendResponse>)>;
-  void Append(int table, const ServedTable::AppendCall& call,
-              const v1::AppendBatch& batch, AppendDone done);
+  void Append(int table, const ServedTable::AppendCall& call, AppendInput batch,
+              AppendDone done);
 
   // Forget queued Appends, of one connection (it broke) or of all those of a
   // writer (a new one replaces them): their `done` is called with CANCELLED
@@ -110,6 +110,8 @@ class Shard {
   absl::StatusOr<std::unique_ptr<Storage>> StorageFor(
       const v1::TableSpec& spec) const;
   void SyncLoop();
+  absl::StatusOr<std::string> WriteCheckpoint(
+      const v1::CheckpointRequest& request);
   absl::Status WriteTables(const std::string& path);
   absl::StatusOr<int> FindTable(const std::string& name) const;
 

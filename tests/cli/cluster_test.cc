@@ -45,7 +45,8 @@ TEST(ProcessesOf, ACluster) {
       processes[1].child.command,
       ElementsAre("/bin/qfleet-replay", "--config=/run/config.txtpb",
                   "--shard=1", "--listen=unix:/s/replay-1.sock",
-                  "--metrics=127.0.0.1:0", "--ready_file=/run/ready/replay-1"));
+                  "--data_dir=/run/replay/shard-1", "--metrics=127.0.0.1:0",
+                  "--ready_file=/run/ready/replay-1"));
   EXPECT_THAT(
       processes[2].child.command,
       ElementsAre("/bin/qfleet-learner", "--config=/run/config.txtpb",

@@ -157,7 +157,7 @@ TEST(TableFor, IsWhatDqnNeedsDividedOverTheShards) {
 TEST(ResolveConfig, TakesATableOfTheUsersWithoutAnEnvironment) {
   v1::Config config = Resolved(R"(
     replay { table {
-      name: "mine" max_items: 10
+      name: "mine" max_items: 10 max_bytes: 100000
       signature { step_columns { name: "x" dtype: INT64 } }
     } })");
   EXPECT_EQ(config.replay().table().name(), "mine");
@@ -165,6 +165,20 @@ TEST(ResolveConfig, TakesATableOfTheUsersWithoutAnEnvironment) {
   EXPECT_EQ(ErrorOf("replay { table { name: \"X\" } }"),
             "replay.table.name = \"X\": allowed is [a-z][a-z0-9_]*, up to 64 "
             "characters");
+}
+
+// Sampling would never start.
+TEST(ValidateConfig, RefusesARingThatCannotHoldMinItems) {
+  EXPECT_THAT(ErrorOf("replay { max_items: 1000 min_items: 900 "
+                      "max_bytes: 130000 }"),
+              StartsWith("replay.max_bytes = 130000: allowed is at least"));
+  EXPECT_EQ(ErrorOf("replay { table { name: \"mine\" max_items: 10 "
+                    "signature { step_columns { name: \"x\" dtype: INT64 } } "
+                    "} }"),
+            "replay.table.max_bytes = 0: allowed is at least 5544, for "
+            "max_items = 10 items and 64 steps");
+  EXPECT_THAT(ErrorOf("replay { more_tables { name: \"X\" } }"),
+              StartsWith("replay.more_tables[0].name = \"X\""));
 }
 
 TEST(ValidateConfig, NamesFieldValueAndRange) {
@@ -217,7 +231,7 @@ TEST(ValidateConfig, ChecksWhatBelongsTogether) {
             "actors.batch_bytes = 4194304: allowed is at most "
             "actors.max_unacknowledged_bytes (65536)");
   EXPECT_EQ(ErrorOf("replay { max_bytes: 65536 }"),
-            "replay.max_bytes = 65536: allowed is at least 4416000, for "
+            "replay.max_bytes = 65536: allowed is at least 7537256, for "
             "replay.max_items = 100000 and the steps of replay.min_items = "
             "1000");
 }

@@ -97,7 +97,7 @@ TEST(SetField, NamesTheTypeOfAWrongValue) {
             "network.hidden = x: allowed is an integer of 32 bits");
   EXPECT_EQ(ErrorOf("replay.table.remover=LIFO"),
             "replay.table.remover = LIFO: allowed is REMOVER_UNSPECIFIED, "
-            "FIFO");
+            "FIFO, LOWEST_PRIORITY");
 }
 
 TEST(SetField, RefusesWhatIsNotAnAssignmentToAScalar) {

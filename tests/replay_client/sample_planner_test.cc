@@ -218,21 +218,63 @@ TEST_F(SamplePlannerTest, RowsOfOneAnswerAreDealtToTheirBatches) {
   EXPECT_EQ(seen.size(), 4u * 8);
 }
 
-// Together they would be beyond the largest message, which ends the stream.
-TEST_F(SamplePlannerTest, LargeRowsAreNotAskedForTogether) {
-  SamplerOptions options = Options(1, 512, 64);
-  // 28 kB a row: a batch is 14 MB, four fit in 64 MiB.
+// Several batches of large rows in one answer would be beyond the largest
+// message, which ends the stream; a batch of them in one is slow.
+TEST_F(SamplePlannerTest, LargeRowsAreAskedForInSeveralAnswers) {
+  SamplerOptions options = Options(1, 512, 4);
+  // 28 kB a row: a batch is 14 MB, 148 rows fit in 4 MiB.
   options.signature.mutable_item_columns(0)->add_shape(84 * 84 * 4);
   SamplePlanner planner(options);
   planner.Connect(0, Stats(1, 1), now_);
   planner.Plan(0, now_);
-  uint32_t rows = 0;
-  while (planner.HasRequest(0)) {
-    const uint32_t count = Next(planner, 0).count();
-    EXPECT_EQ(count, 4u * 512);
-    rows += count;
+  std::vector<uint32_t> counts;
+  while (planner.HasRequest(0)) counts.push_back(Next(planner, 0).count());
+  ASSERT_EQ(counts.size(), 4u * 4);
+  for (size_t i = 0; i < counts.size(); ++i) {
+    EXPECT_EQ(counts[i], i % 4 == 3 ? 512u - 3 * 148 : 148u);
   }
-  EXPECT_EQ(rows, 64u * 512);
+}
+
+// Rows of 3 MB: an answer holds one.
+TEST_F(SamplePlannerTest, BatchThatCameInSeveralAnswersIsWhole) {
+  constexpr size_t kRowBytes = 3 << 20;
+  SamplerOptions options = Options(1, 3);
+  options.signature.mutable_item_columns(0)->add_shape(kRowBytes);
+  SamplePlanner planner(options);
+  planner.Connect(0, Stats(8, 4), now_);
+  planner.Plan(0, now_);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(planner.TakeComplete(), nullptr);
+    ASSERT_EQ(Next(planner, 0).count(), 1u);
+    v1::SampleResponse response = Rows(1, 2, Stats(8, 4));
+    response.mutable_item_columns(0)->set_data(
+        std::string(kRowBytes, static_cast<char>('a' + i)));
+    response.set_slot(0, i);
+    ASSERT_TRUE(planner.Answer(0, response, now_).ok());
+  }
+  auto batch = planner.TakeComplete();
+  ASSERT_NE(batch, nullptr);
+  auto merged = MergeParts(*batch, planner.stats().size());
+  ASSERT_EQ(merged->rows(), 3);
+  ASSERT_EQ(merged->columns[0].size(), 3 * kRowBytes);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(merged->keys[i].slot, static_cast<uint32_t>(i));
+    EXPECT_EQ(merged->scaled_probability[i], 1);  // 4 items, 2 of a mass of 8.
+    EXPECT_EQ(merged->columns[0][i * kRowBytes], 'a' + i);
+    EXPECT_EQ(merged->columns[0][(i + 1) * kRowBytes - 1], 'a' + i);
+  }
+}
+
+// A row beyond that bound is asked for alone.
+TEST_F(SamplePlannerTest, RowLargerThanAnAnswerIsAskedForAlone) {
+  SamplerOptions options = Options(1, 2);
+  options.signature.mutable_item_columns(0)->add_shape(5 << 20);
+  SamplePlanner planner(options);
+  planner.Connect(0, Stats(1, 1), now_);
+  planner.Plan(0, now_);
+  EXPECT_EQ(Next(planner, 0).count(), 1u);
+  EXPECT_EQ(Next(planner, 0).count(), 1u);
+  EXPECT_FALSE(planner.HasRequest(0));
 }
 
 TEST_F(SamplePlannerTest, ResponseThatDoesNotFitIsAnError) {

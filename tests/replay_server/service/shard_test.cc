@@ -114,6 +114,62 @@ TEST_F(ShardTest, DrawIsFreedByTheInsertThatItsTotalsFree) {
   EXPECT_TRUE(held->status.ok());
 }
 
+TEST_F(ShardTest, ANewLimiterHoldsAtOnceAndWhoWaitsIsSaid) {
+  Make(LimitedTestTable());
+  Fill();
+  auto held = Append(2, OneItemBatch(1));
+  EXPECT_EQ(Info().writers_wait_for(),
+            "samples: 0 of 1 that 4 inserts call for");
+  v1::SetRateLimiterRequest request;
+  request.set_table("nothing");
+  EXPECT_TRUE(absl::IsNotFound(shard_->SetRateLimiter(request).status()));
+  request.set_table("experience");
+  request.mutable_rate_limiter()->set_samples_per_insert(-1);
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(shard_->SetRateLimiter(request).status()));
+  EXPECT_FALSE(held->done());
+  request.mutable_rate_limiter()->set_samples_per_insert(0);
+  request.mutable_rate_limiter()->set_min_size(6);
+  auto response = shard_->SetRateLimiter(request);
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(response->previous().samples_per_insert(), 1);
+  EXPECT_TRUE(held->status.ok());
+  EXPECT_EQ(Info().writers_wait_for(), "");
+  EXPECT_EQ(Info().spec().rate_limiter().min_size(), 6u);
+  ASSERT_TRUE(Sample(DrawOf(1)).ok());
+  EXPECT_TRUE(response_.limited()) << "5 items of 6";
+}
+
+TEST_F(ShardTest, SamplersThatWaitAreNamedWithTheReason) {
+  v1::TableSpec spec = TestTable();
+  spec.mutable_rate_limiter()->set_min_size(2);
+  Make(spec);
+  ASSERT_TRUE(Append(1, OneItemBatch(1))->status.ok());
+  std::thread sampler([&] { EXPECT_TRUE(Sample(DrawOf(1, 60000)).ok()); });
+  EXPECT_TRUE(Eventually([this] { return Info().waiting_samplers() == 1; }));
+  EXPECT_EQ(Info().samplers_wait_for(), "items: 1 of min_size = 2");
+  ASSERT_TRUE(Append(1, OneItemBatch(2))->status.ok());
+  sampler.join();
+  EXPECT_EQ(response_.slot_size(), 1);
+}
+
+TEST_F(ShardTest, QueueHoldsADrawBackUntilItHasEnough) {
+  v1::TableSpec spec = TestTable();
+  spec.mutable_selector()->set_kind(v1::Selector::FIFO);
+  Make(spec);
+  ASSERT_TRUE(Append(1, OneItemBatch(1))->status.ok());
+  ASSERT_TRUE(Sample(DrawOf(2)).ok());
+  EXPECT_TRUE(response_.limited());
+  std::thread sampler([&] { EXPECT_TRUE(Sample(DrawOf(2, 60000)).ok()); });
+  EXPECT_TRUE(Eventually([this] { return Info().waiting_samplers() == 1; }));
+  EXPECT_THAT(Info().samplers_wait_for(), HasSubstr("fewer to draw"));
+  ASSERT_TRUE(Append(1, OneItemBatch(2))->status.ok());
+  sampler.join();
+  EXPECT_EQ(response_.slot_size(), 2);
+  EXPECT_EQ(Info().stats().size(), 0u);
+  EXPECT_TRUE(absl::IsInvalidArgument(Sample(DrawOf(1001))));
+}
+
 TEST_F(ShardTest, WhatOtherShardsInsertedFreesSamples) {
   v1::TableSpec spec = LimitedTestTable();
   spec.mutable_rate_limiter()->set_min_size(5);

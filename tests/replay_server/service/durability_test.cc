@@ -1,0 +1,310 @@
+// A shard with files: what outlives it, checkpoints, and storage that fails.
+// Kills of the real process are in tests/fault.
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/notification.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "replay_server/core/checkpoint.h"
+#include "tests/replay_server/service/test_shard.h"
+#include "tests/temp_directory.h"
+
+namespace qfleet {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+v1::TableSpec UniformTable() {
+  v1::TableSpec spec = TestTable();
+  spec.mutable_selector()->set_kind(v1::Selector::UNIFORM);
+  return spec;
+}
+
+struct Item {
+  float first = 0;  // The observation at its first step.
+  float last = 0;
+  uint32_t slot = 0;
+  uint32_t generation = 0;
+  friend bool operator==(const Item&, const Item&) = default;
+};
+
+class DurabilityTest : public ::testing::Test {
+ protected:
+  Shard::Options Options(const v1::TableSpec& spec) {
+    Shard::Options options;
+    options.number = 3;
+    options.tables = {spec};
+    options.seed = ++lives_;
+    options.data_dir = DataDir();
+    options.sync_interval = absl::Milliseconds(20);
+    return options;
+  }
+  std::string DataDir() const { return directory_.path() + "/data"; }
+  std::string CheckpointDir() const { return directory_.path() + "/saved"; }
+
+  absl::Status TryOpen(const Shard::Options& options) {
+    shard_.reset();
+    metrics_ = std::make_unique<Metrics>();
+    auto shard = Shard::Create(options, *metrics_);
+    if (shard.ok()) shard_ = *std::move(shard);
+    return shard.status();
+  }
+  void Open(const Shard::Options& options) {
+    const absl::Status status = TryOpen(options);
+    ASSERT_TRUE(status.ok()) << status;
+  }
+
+  absl::Status Append(const v1::AppendBatch& batch, int table = 0) {
+    absl::Notification done;
+    absl::Status status;
+    shard_->Append(table, {kWriter, nullptr}, batch,
+                   [&](absl::StatusOr<v1::AppendResponse> result) {
+                     status = result.status();
+                     done.Notify();
+                   });
+    done.WaitForNotification();
+    return status;
+  }
+  void Fill(uint64_t batches) {
+    for (uint64_t i = 0; i < batches; ++i) {
+      ASSERT_TRUE(Append(OneItemBatch(++sequence_)).ok());
+    }
+  }
+  v1::TableInfo Info(int table = 0) { return shard_->Describe().tables(table); }
+
+  // All items by their action, the batch's number. For UniformTable.
+  std::map<int64_t, Item> Items() {
+    std::map<int64_t, Item> items;
+    const uint64_t size = Info().stats().size();
+    for (int round = 0; round < 1000 && items.size() < size; ++round) {
+      v1::SampleResponse drawn;
+      EXPECT_TRUE(shard_->Sample(0, DrawOf(1000), drawn).ok());
+      for (int j = 0; j < 1000; ++j) {
+        int64_t action;
+        std::memcpy(&action, drawn.item_columns(0).data().data() + 8 * j, 8);
+        Item item;
+        std::memcpy(&item.first, drawn.views(0).data().data() + 4 * j, 4);
+        std::memcpy(&item.last, drawn.views(1).data().data() + 4 * j, 4);
+        item.slot = drawn.slot(j);
+        item.generation = drawn.generation(j);
+        const auto known = items.emplace(action, item).first;
+        EXPECT_EQ(known->second, item) << "two items of batch " << action;
+      }
+    }
+    EXPECT_THAT(items, SizeIs(size));
+    for (const auto& [action, item] : items) {
+      EXPECT_EQ(item.first, static_cast<float>(2 * (action - 1))) << action;
+      EXPECT_EQ(item.last, static_cast<float>(2 * action - 1)) << action;
+    }
+    return items;
+  }
+
+  v1::CheckpointResponse Checkpoint(uint32_t keep = 0) {
+    v1::CheckpointRequest request;
+    request.set_directory(CheckpointDir());
+    request.set_keep(keep);
+    auto response = shard_->Checkpoint(request);
+    EXPECT_TRUE(response.ok()) << response.status();
+    return response.ok() ? *response : v1::CheckpointResponse();
+  }
+
+  static constexpr uint64_t kWriter = 5;
+  const TempDirectory directory_;
+  std::unique_ptr<Metrics> metrics_;
+  std::unique_ptr<Shard> shard_;
+  uint64_t lives_ = 0;
+  uint64_t sequence_ = 0;
+};
+
+TEST_F(DurabilityTest, TablesOutliveTheShard) {
+  Open(Options(UniformTable()));
+  Fill(1500);  // The table holds 1000.
+  const std::map<int64_t, Item> before = Items();
+  const v1::TableStats stats = Info().stats();
+  Open(Options(UniformTable()));
+  EXPECT_TRUE(Info().storage().recovered());
+  EXPECT_EQ(Info().storage().recovered_items(), 1000u);
+  EXPECT_EQ(Info().stats().SerializeAsString(), stats.SerializeAsString());
+  EXPECT_EQ(shard_->LastSequence(0, kWriter), 1500u);
+  EXPECT_EQ(Items(), before);
+  EXPECT_TRUE(Eventually([this] {
+    return Info().storage().verified_steps() == Info().storage().verify_total();
+  }));
+  EXPECT_EQ(Info().storage().damaged_steps(), 0u);
+  EXPECT_TRUE(Eventually(
+      [this] { return Info().storage().seconds_since_sync() >= 0; }));
+  Fill(10);
+  EXPECT_EQ(Info().stats().inserted(), 1510u);
+}
+
+TEST_F(DurabilityTest, OneShardAFolder) {
+  Open(Options(TestTable()));
+  Metrics metrics;
+  const absl::Status status =
+      Shard::Create(Options(TestTable()), metrics).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+}
+
+TEST_F(DurabilityTest, EachTableHasItsFolder) {
+  Shard::Options options = Options(UniformTable());
+  options.tables.push_back(TestTable());
+  options.tables[1].set_name("second");
+  Open(options);
+  Fill(3);
+  ASSERT_TRUE(Append(OneItemBatch(1), 1).ok());
+  Open(options);
+  EXPECT_EQ(Info(0).stats().size(), 3u);
+  EXPECT_EQ(Info(1).stats().size(), 1u);
+  EXPECT_THAT(ListTables(DataDir()), ElementsAre("experience", "second"));
+}
+
+// The ring is full, so that each batch overwrites what a snapshot copies.
+TEST_F(DurabilityTest, CheckpointUnderLoadIsTheTableAtOneMoment) {
+  Open(Options(UniformTable()));
+  Fill(1200);
+  std::atomic<bool> stop{false};
+  std::thread writer([&] {
+    while (!stop) ASSERT_TRUE(Append(OneItemBatch(++sequence_)).ok());
+  });
+  std::thread sampler([&] {
+    while (!stop) {
+      v1::SampleResponse drawn;
+      ASSERT_TRUE(shard_->Sample(0, DrawOf(100), drawn).ok());
+    }
+  });
+  std::vector<std::string> paths;
+  for (int i = 0; i < 5; ++i) paths.push_back(Checkpoint(3).path());
+  stop = true;
+  writer.join();
+  sampler.join();
+  EXPECT_THAT(ListShardCheckpoints(CheckpointDir(), 3),
+              ElementsAre(paths[4], paths[3], paths[2]));
+  for (size_t i = 2; i < 5; ++i) {
+    Shard::Options options = Options(UniformTable());
+    options.data_dir = "";
+    options.restore = paths[i];
+    Open(options);
+    const uint64_t last = shard_->LastSequence(0, kWriter);
+    EXPECT_GE(last, 1200u);
+    EXPECT_EQ(Info().stats().inserted(), last);
+    EXPECT_EQ(Info().storage().recovery_dropped(), 0u);
+    const std::map<int64_t, Item> items = Items();
+    EXPECT_EQ(items.begin()->first, static_cast<int64_t>(last) - 999);
+    EXPECT_EQ(items.rbegin()->first, static_cast<int64_t>(last));
+  }
+}
+
+TEST_F(DurabilityTest, RestoreBringsContentsCountersAndKeysNotTheLimiter) {
+  Open(Options(UniformTable()));
+  Fill(50);
+  const std::map<int64_t, Item> before = Items();
+  const v1::TableStats stats = Info().stats();
+  const std::string path = Checkpoint().path();
+  Fill(5);  // Not in the checkpoint.
+  Shard::Options options = Options(UniformTable());
+  options.tables[0].mutable_rate_limiter()->set_min_size(7);
+  options.data_dir = directory_.path() + "/elsewhere";
+  options.restore = path;
+  Open(options);
+  EXPECT_EQ(Info().stats().SerializeAsString(), stats.SerializeAsString());
+  EXPECT_EQ(Items(), before);
+  EXPECT_EQ(Info().spec().rate_limiter().min_size(), 7u);
+  sequence_ = 50;
+  Fill(1);
+  // A shard that is started again with the same flags keeps what it has.
+  Open(options);
+  EXPECT_EQ(Info().stats().inserted(), 51u);
+}
+
+TEST_F(DurabilityTest, DamagedCheckpointIsRefusedAndLeavesNothing) {
+  Open(Options(TestTable()));
+  Fill(50);
+  const std::string path = Checkpoint().path();
+  {
+    std::fstream file(path + "/experience/payload",
+                      std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(17);
+    file.put('?');
+  }
+  Shard::Options options = Options(TestTable());
+  options.data_dir = directory_.path() + "/elsewhere";
+  options.restore = path;
+  const absl::Status status = TryOpen(options);
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("experience/payload"));
+  EXPECT_THAT(ListTables(options.data_dir), ElementsAre());
+  options.restore = directory_.path() + "/nothing";
+  EXPECT_FALSE(TryOpen(options).ok());
+}
+
+TEST_F(DurabilityTest, CheckpointNeedsAFolderThatCanBeWritten) {
+  Open(Options(TestTable()));
+  v1::CheckpointRequest request;
+  EXPECT_TRUE(absl::IsInvalidArgument(shard_->Checkpoint(request).status()));
+  request.set_directory("/proc/nothing");
+  EXPECT_FALSE(shard_->Checkpoint(request).ok());
+  EXPECT_EQ(Append(OneItemBatch(1)), absl::OkStatus());
+}
+
+class FailingStorage : public AnonymousStorage {
+ public:
+  explicit FailingStorage(const bool* fails) : fails_(fails) {}
+  absl::Status Sync() override {
+    return *fails_ ? absl::DataLossError("the disk is gone") : absl::OkStatus();
+  }
+
+ private:
+  const bool* const fails_;
+};
+
+TEST(StorageFailureTest, AFailedSyncRefusesWritesAndSaysSo) {
+  Metrics metrics;
+  bool fails = false;
+  auto table = ServedTable::Create(
+      TestTable(), 0, std::make_unique<FailingStorage>(&fails), 1, metrics);
+  ASSERT_TRUE(table.ok()) << table.status();
+  const auto append = [&](uint64_t sequence) {
+    absl::Status status;
+    (*table)->Append({1, nullptr}, OneItemBatch(sequence),
+                     [&](const absl::StatusOr<v1::AppendResponse>& result) {
+                       status = result.status();
+                     });
+    return status;
+  };
+  EXPECT_TRUE(append(1).ok());
+  EXPECT_TRUE((*table)->Sync().ok());
+  fails = true;
+  EXPECT_FALSE((*table)->Sync().ok());
+  fails = false;  // What was lost then does not come back.
+  EXPECT_FALSE((*table)->Sync().ok());
+  const absl::Status refused = append(2);
+  EXPECT_TRUE(absl::IsUnavailable(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("the disk is gone"));
+  v1::UpdatePrioritiesRequest priorities;
+  EXPECT_TRUE(
+      absl::IsUnavailable((*table)->UpdatePriorities(priorities).status()));
+  v1::SampleResponse drawn;
+  EXPECT_TRUE((*table)->Sample(DrawOf(4), drawn).ok()) << "samples go on";
+  (*table)->ExportMetrics();
+  EXPECT_THAT(
+      metrics.Text(),
+      HasSubstr("qfleet_replay_storage_failed{table=\"experience\"} 1"));
+  EXPECT_THAT((*table)->Info().storage().failed(),
+              HasSubstr("the disk is gone"));
+}
+
+}  // namespace
+}  // namespace qfleet
