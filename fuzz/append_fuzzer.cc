@@ -17,8 +17,11 @@
 #include <vector>
 
 #include "fuzz/fuzz.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/slice.h"
 #include "replay_server/core/storage.h"
 #include "replay_server/core/table.h"
+#include "replay_server/service/append_decoder.h"
 #include "tests/fault/experience.h"
 
 namespace qfleet {
@@ -154,11 +157,64 @@ class Session {
     torn_ = false;
   }
 
+  // Off the wire, in pieces: as Protobuf understands it, if both do.
   void FromWire() {
-    v1::AppendRequest request;
+    const size_t piece = 1 + input_.Byte();
     const std::string bytes = input_.Bytes(input_.Byte() | input_.Byte() << 8);
-    if (!request.ParseFromString(bytes)) return;
-    Store(request.batch(), /*commit=*/true);
+    v1::AppendRequest request;
+    const bool parses = request.ParseFromString(bytes);
+    AppendDecoder decoder;
+    const bool decodes = decoder.Decode(Pieces(bytes, piece)).ok();
+    if (parses && decodes) RequireSame(decoder, request);
+    if (parses) {
+      // Without what only Protobuf puts up with.
+      request.DiscardUnknownFields();
+      AppendDecoder again;
+      Require(again.Decode(Pieces(request.SerializeAsString(), piece)));
+      RequireSame(again, request);
+    }
+    if (decodes && decoder.has_batch()) {
+      Store(decoder.batch(), /*commit=*/true);
+    }
+  }
+
+  static grpc::ByteBuffer Pieces(const std::string& bytes, size_t piece) {
+    std::vector<grpc::Slice> slices;
+    for (size_t at = 0; at < bytes.size(); at += piece) {
+      slices.emplace_back(bytes.substr(at, piece));
+    }
+    return grpc::ByteBuffer(slices.data(), slices.size());
+  }
+
+  static void RequireSame(const AppendDecoder& decoder,
+                          const v1::AppendRequest& request) {
+    Require(decoder.has_open() == request.has_open(), "the same payload");
+    Require(decoder.has_batch() == request.has_batch(), "the same payload");
+    if (decoder.has_open()) {
+      Require(decoder.open().SerializeAsString() ==
+                  request.open().SerializeAsString(),
+              "the same `open`");
+    }
+    if (!decoder.has_batch()) return;
+    v1::AppendBatch batch = request.batch();
+    RequireSame(decoder.batch().step_columns, batch.step_columns());
+    RequireSame(decoder.batch().item_columns, batch.item_columns());
+    batch.clear_step_columns();
+    batch.clear_item_columns();
+    Require(
+        decoder.batch().lists->SerializeAsString() == batch.SerializeAsString(),
+        "the same lists");
+  }
+  static void RequireSame(
+      const std::vector<ColumnBytes>& columns,
+      const google::protobuf::RepeatedPtrField<v1::Column>& expected) {
+    Require(static_cast<int>(columns.size()) == expected.size(),
+            "as many columns");
+    for (size_t c = 0; c < columns.size(); ++c) {
+      std::string data(columns[c].size(), '\0');
+      columns[c].Copy(0, data.size(), data.data());
+      Require(data == expected[static_cast<int>(c)].data(), "the same bytes");
+    }
   }
 
   void AddStep() {
@@ -193,14 +249,16 @@ class Session {
     batch_.set_sequence(table_->LastSequence(writer_) + 1);
     batch_.add_step_columns()->set_data(std::exchange(frames_, ""));
     batch_.add_item_columns()->set_data(std::exchange(uids_, ""));
-    Store(std::exchange(batch_, {}), commit);
+    Store(batch_, commit);
+    batch_.Clear();
   }
 
-  void Store(const v1::AppendBatch& batch, bool commit) {
+  void Store(const AppendInput& batch, bool commit) {
+    const v1::AppendBatch& lists = *batch.lists;
     const v1::TableStats before = table_->Stats();
     absl::Status status = table_->CheckBatch(batch);
     // The shard takes sequences in order.
-    if (!status.ok() || batch.sequence() <= table_->LastSequence(writer_)) {
+    if (!status.ok() || lists.sequence() <= table_->LastSequence(writer_)) {
       return;
     }
     auto reservation = table_->Reserve(writer_, batch);
@@ -220,9 +278,9 @@ class Session {
     const v1::AppendResponse response = table_->Commit(*std::move(reservation));
     Require(
         static_cast<int>(response.items_stored() + response.items_skipped()) ==
-            batch.item_stream_size(),
+            lists.item_stream_size(),
         "each item was stored or skipped");
-    Require(table_->LastSequence(writer_) == batch.sequence(),
+    Require(table_->LastSequence(writer_) == lists.sequence(),
             "the sequence is remembered");
     Require(table_->CheckInvariants());
   }
