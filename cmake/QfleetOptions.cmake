@@ -8,6 +8,7 @@ set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 
 set(QFLEET_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize=")
 option(QFLEET_TORCH "Build what links LibTorch" ON)
+option(QFLEET_FUZZ "Build the fuzz targets for libFuzzer (clang only)" OFF)
 
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
@@ -25,6 +26,9 @@ if(QFLEET_MOLD)
   add_link_options(-fuse-ld=mold)
 endif()
 
+if(QFLEET_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 if(QFLEET_SANITIZE)
   add_compile_options(-fsanitize=${QFLEET_SANITIZE} -fno-omit-frame-pointer
                       -fno-sanitize-recover=all)

@@ -2,7 +2,9 @@
 # Sets up, builds everything and runs every test. The last line is
 # "N passed, N failed".
 #
-#   scripts/test.sh [--libtorch=...]
+#   scripts/test.sh [--libtorch=...] [--fuzz=SECONDS]
+#
+# --fuzz  Also fuzzes each target for so long, where clang is (fuzz/run.sh).
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -10,11 +12,13 @@ readonly ROOT
 readonly REPORT=${ROOT}/build/release/tests.xml
 
 setup=()
+fuzz=0
 for argument in "$@"; do
   case ${argument} in
     --libtorch=?*) setup=("${argument}") ;;
+    --fuzz=?*) fuzz=${argument#*=} ;;
     *)
-      echo "scripts/test.sh: ${argument}: allowed is --libtorch=debian|pip|PATH" >&2
+      echo "scripts/test.sh: ${argument}: allowed is --libtorch=debian|pip|PATH, --fuzz=SECONDS" >&2
       exit 2
       ;;
   esac
@@ -25,6 +29,13 @@ cmake --build "${ROOT}/build/release"
 rm -f "${REPORT}"
 code=0
 (cd "${ROOT}" && ctest --preset release --output-junit "${REPORT}") || code=$?
+if [[ ${fuzz} != 0 ]]; then
+  if command -v clang++ >/dev/null; then
+    "${ROOT}/fuzz/run.sh" "${fuzz}" || code=$?
+  else
+    echo "scripts/test.sh: not fuzzed: no clang++ here" >&2
+  fi
+fi
 
 # A test that asked to be skipped counts as neither; one that could not be
 # started has failed.

@@ -50,8 +50,10 @@ class BareWriter {
       EXPECT_GE(response.sequence(), acknowledged_) << "forgot what it stored";
       EXPECT_LE(response.sequence(), made_);
       unconfirmed_ += response.sequence() - acknowledged_;
+      const bool resent = ++connections_ % 2 == 0 ||
+                          SendStoredAgain(*stream, response.sequence());
       Forget(response.sequence());
-      Exchange(*stream, acknowledged, finish);
+      if (resent) Exchange(*stream, acknowledged, finish);
     }
     context.TryCancel();
     stream->Finish().IgnoreError();
@@ -67,6 +69,18 @@ class BareWriter {
  private:
   using Stream =
       grpc::ClientReaderWriter<v1::AppendRequest, v1::AppendResponse>;
+
+  // What a kill kept from being acknowledged. False if the connection broke.
+  bool SendStoredAgain(Stream& stream, uint64_t last) {
+    for (const v1::AppendRequest& request : pending_) {
+      if (request.batch().sequence() > last) break;
+      v1::AppendResponse response;
+      if (!stream.Write(request) || !stream.Read(&response)) return false;
+      EXPECT_EQ(response.sequence(), last);
+      EXPECT_EQ(response.items_stored(), 0u) << "stored twice";
+    }
+    return true;
+  }
 
   void Exchange(Stream& stream, std::atomic<int>& acknowledged, bool finish) {
     v1::AppendResponse response;
@@ -107,6 +121,7 @@ class BareWriter {
   uint64_t acknowledged_ = 0;
   uint64_t made_ = 0;
   uint64_t unconfirmed_ = 0;
+  int connections_ = 0;
 };
 
 // Samples, checks contents, writes priorities, and keeps account of these.
