@@ -18,7 +18,8 @@ readonly PACKAGES=(
   protobuf-compiler-grpc ca-certificates python3-venv)
 # promtool checks the metrics. (Debian's package also starts a Prometheus where
 # systemd runs, which only a test machine should have.)
-readonly TEST_PACKAGES=(curl prometheus)
+# clang fuzzes (fuzz/run.sh).
+readonly TEST_PACKAGES=(clang curl libclang-rt-14-dev prometheus)
 readonly TORCH_PACKAGES=(libtorch-dev libgloo-dev libopenblas0-pthread)
 readonly TOOLS=(c++ cmake ninja protoc grpc_cpp_plugin python3)
 
