@@ -59,7 +59,7 @@ absl::Status MeasureRow(const NamedRow& row, RowOptions options,
   const bool files = !options.places.data_dir.empty();
   std::vector<bool> variants = {false};
   if (row.also_durable && files) variants.push_back(true);
-  if (row.measure == Restart) variants = {files};
+  if (row.measure == Restart || row.measure == Soak) variants = {files};
   for (bool durable : variants) {
     options.durable = durable;
     QFLEET_ASSIGN_OR_RETURN(Row measured, row.measure(options));

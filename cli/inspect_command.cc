@@ -35,7 +35,7 @@ struct Inspected {
 absl::StatusOr<std::vector<Inspected>> Inspect(const std::string& directory) {
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<DataDirectory> lock,
                           DataDirectory::LockForReading(directory));
-  if (std::filesystem::exists(directory + "/manifest")) {
+  if (std::filesystem::exists(directory + "/MANIFEST")) {
     QFLEET_RETURN_IF_ERROR(
         CheckCheckpoint(directory, /*contents=*/true).status());
   }

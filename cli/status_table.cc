@@ -59,6 +59,36 @@ void AddShard(const ProcessStatus& process, Rows& rows) {
   }
 }
 
+// What a person should know of a table beside its numbers, a line each.
+std::string Remarks(const ProcessStatus& process) {
+  std::string text;
+  for (const v1::TableInfo& table : process.shard->tables()) {
+    const auto remark = [&](const std::string& what) {
+      absl::StrAppend(&text, process.address, " ", table.spec().name(), ": ",
+                      what, "\n");
+    };
+    if (table.waiting_writers() > 0) {
+      remark(absl::StrCat("writers wait for ", table.writers_wait_for()));
+    }
+    if (table.waiting_samplers() > 0) {
+      remark(absl::StrCat("samplers wait for ", table.samplers_wait_for()));
+    }
+    const v1::StorageInfo& storage = table.storage();
+    if (!storage.failed().empty()) remark(storage.failed());
+    const uint64_t items = storage.recovery_dropped() + storage.damaged_items();
+    if (storage.damaged_steps() > 0 || items > 0) {
+      remark(absl::StrCat("damaged files: ", storage.damaged_steps(),
+                          " steps and ", items, " items were dropped"));
+    }
+    if (storage.verified_steps() < storage.verify_total()) {
+      remark(absl::StrCat("verified ", WithCommas(storage.verified_steps()),
+                          " of ", WithCommas(storage.verify_total()),
+                          " recovered steps so far"));
+    }
+  }
+  return text;
+}
+
 void AddError(const ProcessStatus& process, Rows& rows) {
   if (rows.empty()) rows.push_back({"no answer", "error"});
   rows.push_back({process.address, std::string(process.error.message())});
@@ -70,11 +100,13 @@ std::string StatusTable(const std::vector<ProcessStatus>& processes) {
   Rows learners;
   Rows shards;
   Rows errors;
+  std::string remarks;
   for (const ProcessStatus& process : processes) {
     if (process.run.has_value()) {
       AddLearner(process, learners);
     } else if (process.shard.has_value()) {
       AddShard(process, shards);
+      remarks += Remarks(process);
     } else {
       AddError(process, errors);
     }
@@ -83,6 +115,7 @@ std::string StatusTable(const std::vector<ProcessStatus>& processes) {
   for (const Rows* rows : {&learners, &shards, &errors}) {
     if (!rows->empty()) tables.push_back(AlignedTable(*rows));
   }
+  if (!remarks.empty()) tables.push_back(remarks);
   return absl::StrJoin(tables, "\n");
 }
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "replay_client/append_encoder.h"
 #include "spdlog/spdlog.h"
 
 namespace qfleet {
@@ -14,10 +15,10 @@ namespace {
 // under other mutexes, so that no condition can tell.
 constexpr absl::Duration kElsewherePeriod = absl::Milliseconds(20);
 
-v1::AppendRequest OpenRequestOf(const v1::AppendOpen& open) {
+grpc::ByteBuffer OpenRequestOf(const v1::AppendOpen& open) {
   v1::AppendRequest request;
   *request.mutable_open() = open;
-  return request;
+  return SerializeMessage(request);
 }
 
 }  // namespace
@@ -26,7 +27,8 @@ AppendStream::AppendStream(const Options& options)
     : options_(options),
       open_(OpenRequestOf(options.open)),
       channel_(MakeChannel(options.address)),
-      stub_(v1::Replay::NewStub(channel_)),
+      method_("/qfleet.v1.Replay/Append",
+              grpc::internal::RpcMethod::BIDI_STREAMING, channel_),
       away_since_(absl::Now()),
       stream_(this) {}
 
@@ -108,10 +110,11 @@ absl::Time AppendStream::away_since() const {
 }
 
 void AppendStream::Send(v1::AppendBatch batch, const BatchSize& size) {
-  auto request = std::make_shared<v1::AppendRequest>();
-  *request->mutable_batch() = std::move(batch);
+  const uint64_t sequence = batch.sequence();
+  const auto items = static_cast<uint64_t>(batch.item_first_size());
+  grpc::ByteBuffer request = EncodeAppend(std::move(batch));
   absl::MutexLock lock(&mutex_);
-  pending_.push_back({std::move(request), size, false});
+  pending_.push_back({std::move(request), sequence, items, size, false});
   pending_size_.bytes += size.bytes;
   pending_size_.steps += size.steps;
 }
@@ -144,7 +147,11 @@ void AppendStream::Fail(const absl::Status& status) {
 
 std::unique_ptr<AppendStream::Stream::Call> AppendStream::Start(
     grpc::ClientContext* context) {
-  return stub_->Append(context);
+  // The generated stub takes messages, which it would serialise.
+  return std::unique_ptr<Stream::Call>(
+      grpc::internal::ClientReaderWriterFactory<
+          grpc::ByteBuffer, v1::AppendResponse>::Create(channel_.get(), method_,
+                                                        context));
 }
 
 void AppendStream::OnOpen(const v1::AppendResponse& response) {
@@ -160,7 +167,7 @@ void AppendStream::OnOpen(const v1::AppendResponse& response) {
   spdlog::info("writer connected to {}", options_.address);
 }
 
-const v1::AppendRequest* AppendStream::NextRequest() {
+const grpc::ByteBuffer* AppendStream::NextRequest() {
   absl::MutexLock lock(&mutex_);
   auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     return broken_ || next_ < pending_.size();
@@ -171,7 +178,7 @@ const v1::AppendRequest* AppendStream::NextRequest() {
   if (pending.sent) ++stats_.batches_resent;
   pending.sent = true;
   sending_ = pending.request;
-  return sending_.get();
+  return &sending_;
 }
 
 void AppendStream::OnResponse(v1::AppendResponse& response) {
@@ -183,9 +190,8 @@ void AppendStream::OnResponse(v1::AppendResponse& response) {
 
 uint64_t AppendStream::Acknowledge(uint64_t sequence) {
   uint64_t items = 0;
-  while (!pending_.empty() &&
-         pending_.front().request->batch().sequence() <= sequence) {
-    items += pending_.front().request->batch().item_first_size();
+  while (!pending_.empty() && pending_.front().sequence <= sequence) {
+    items += pending_.front().items;
     pending_size_.bytes -= pending_.front().size.bytes;
     pending_size_.steps -= pending_.front().size.steps;
     pending_.pop_front();

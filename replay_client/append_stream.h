@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "qfleet/v1/replay.grpc.pb.h"
 #include "replay_client/batch_builder.h"
 #include "replay_client/persistent_stream.h"
@@ -26,7 +27,7 @@
 namespace qfleet {
 
 class AppendStream
-    : private PersistentStream<v1::AppendRequest, v1::AppendResponse>::Handler {
+    : private PersistentStream<grpc::ByteBuffer, v1::AppendResponse>::Handler {
  public:
   struct Options {
     std::string address;
@@ -77,19 +78,21 @@ class AppendStream
   void Stop();
 
  private:
-  using Stream = PersistentStream<v1::AppendRequest, v1::AppendResponse>;
+  using Stream = PersistentStream<grpc::ByteBuffer, v1::AppendResponse>;
 
   struct Pending {
-    std::shared_ptr<const v1::AppendRequest> request;
+    grpc::ByteBuffer request;
+    uint64_t sequence;
+    uint64_t items;
     BatchSize size;
     bool sent;  // In this connection or one before.
   };
 
   std::unique_ptr<Stream::Call> Start(grpc::ClientContext* context) override;
   grpc::Channel& channel() override { return *channel_; }
-  const v1::AppendRequest& OpenRequest() override { return open_; }
+  const grpc::ByteBuffer& OpenRequest() override { return open_; }
   void OnOpen(const v1::AppendResponse& response) override;
-  const v1::AppendRequest* NextRequest() override;
+  const grpc::ByteBuffer* NextRequest() override;
   void OnResponse(v1::AppendResponse& response) override;
   void OnBroken() override;
   void OnClose(const absl::Status& status) override;
@@ -103,9 +106,9 @@ class AppendStream
   void Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Options options_;
-  const v1::AppendRequest open_;
+  const grpc::ByteBuffer open_;
   const std::shared_ptr<grpc::Channel> channel_;
-  const std::unique_ptr<v1::Replay::Stub> stub_;
+  const grpc::internal::RpcMethod method_;
 
   std::atomic<bool> connected_{false};
   std::atomic<bool> failed_{false};
@@ -121,8 +124,7 @@ class AppendStream
   absl::Time away_since_ ABSL_GUARDED_BY(mutex_);
   WriterStats stats_ ABSL_GUARDED_BY(mutex_);
 
-  // Of the thread that sends: alive while the call serialises it.
-  std::shared_ptr<const v1::AppendRequest> sending_;
+  grpc::ByteBuffer sending_;  // Of the thread that sends.
 
   Stream stream_;  // Last: its thread uses what stands above.
 };

@@ -195,7 +195,7 @@ absl::StatusOr<std::string> FinishCheckpoint(const std::string& temporary,
     QFLEET_RETURN_IF_ERROR(SyncDirectory(temporary + "/" + table));
   }
   QFLEET_RETURN_IF_ERROR(
-      WriteFramedFile(temporary + "/manifest", kManifestMagic, manifest));
+      WriteFramedFile(temporary + "/MANIFEST", kManifestMagic, manifest));
   const std::string path =
       temporary.substr(0, temporary.size() - kTemporary.size());
   QFLEET_RETURN_IF_ERROR(RenameDirectory(temporary, path));
@@ -231,7 +231,7 @@ std::vector<std::string> ListShardCheckpoints(const std::string& directory,
 absl::StatusOr<v1::CheckpointManifest> CheckCheckpoint(const std::string& path,
                                                        bool contents) {
   v1::CheckpointManifest manifest;
-  QFLEET_RETURN_IF_ERROR(ReadFramedFile(path + "/manifest", kManifestMagic,
+  QFLEET_RETURN_IF_ERROR(ReadFramedFile(path + "/MANIFEST", kManifestMagic,
                                         "checkpoint manifest", manifest));
   if (manifest.format() != kFormat) {
     return absl::FailedPreconditionError(

@@ -2,7 +2,7 @@
 // written last, a manifest with their checksums. A folder with its final name
 // is whole.
 //
-//   CHECKPOINT/manifest
+//   CHECKPOINT/MANIFEST
 //   CHECKPOINT/TABLE/{header,state,writers,steps,payload,items}
 //
 // docs/formats.md says what is in them.

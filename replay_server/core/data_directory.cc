@@ -28,7 +28,7 @@ absl::Status InUse(const std::string& path) {
 absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Lock(
     const std::string& path) {
   QFLEET_RETURN_IF_ERROR(MakeWritableDirectory(path));
-  const std::string file = path + "/lock";
+  const std::string file = path + "/LOCK";
   const int fd = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("open ", file));
   std::unique_ptr<DataDirectory> directory(new DataDirectory(path, fd));
@@ -41,7 +41,7 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::LockForReading(
   if (!std::filesystem::is_directory(path)) {
     return absl::NotFoundError(absl::StrCat("no folder ", path));
   }
-  const std::string file = path + "/lock";
+  const std::string file = path + "/LOCK";
   const int fd = open(file.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0 && errno != ENOENT) {
     return absl::ErrnoToStatus(errno, absl::StrCat("open ", file));

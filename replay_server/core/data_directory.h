@@ -1,7 +1,7 @@
 // A shard's folder: one folder for each table, and a lock so that two shards
 // never write the same files.
 //
-//   DATA_DIR/lock
+//   DATA_DIR/LOCK
 //   DATA_DIR/TABLE/{header,state,writers,steps,payload,items}
 //
 // docs/formats.md says what is in them.

@@ -12,11 +12,8 @@ std::unique_ptr<Table::Snapshot> Table::BeginSnapshot() {
   auto snapshot = std::make_unique<Snapshot>();
   snapshot->header = header_;
   *snapshot->header.mutable_spec() = spec_;
-  const auto copy = [this](TableRegion region) {
-    return std::string(regions_[region], header_.regions(region).bytes());
-  };
-  snapshot->state = copy(kStateRegion);
-  snapshot->writers = copy(kWritersRegion);
+  snapshot->state.assign(regions_[kStateRegion], TableState::kBytes);
+  snapshot->writers.assign(regions_[kWritersRegion], writers_.used_bytes());
   snapshot->next_id = steps_.oldest_id();
   snapshot->end_id = steps_.next_id();
   snapshot->pin = pins_.insert(snapshot->next_id);

@@ -71,6 +71,9 @@ class WriterBook {
 
   size_t size() const { return writers_.size(); }
 
+  // From here on the region is zero.
+  uint64_t used_bytes() const { return never_used_ * sizeof(WriterSlot); }
+
  private:
   uint32_t FreeSlot();
 

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/grpc.h"
 #include "common/status_macros.h"
 #include "replay_server/service/append_reactor.h"
@@ -59,6 +60,12 @@ absl::Status ServeSample(Shard& shard, SampleStream& stream) {
   return absl::OkStatus();
 }
 
+absl::Status TooManyStreams() {
+  return absl::UnavailableError(absl::StrCat("sample streams: allowed are ",
+                                             ReplayService::kMaxSampleStreams,
+                                             " at a time"));
+}
+
 template <typename Response>
 grpc::Status Answer(absl::StatusOr<Response> result, Response& response) {
   if (!result.ok()) return ToGrpc(result.status());
@@ -79,7 +86,12 @@ ReplayService::ReplayService(Shard* shard) : shard_(shard) {
       new Handler(
           [](ReplayService* service, grpc::ServerContext*,
              SampleStream* stream) {
-            return ToGrpc(ServeSample(*service->shard_, *stream));
+            absl::Status status = TooManyStreams();
+            if (++service->sample_streams_ <= kMaxSampleStreams) {
+              status = ServeSample(*service->shard_, *stream);
+            }
+            --service->sample_streams_;
+            return ToGrpc(status);
           },
           this));
 }

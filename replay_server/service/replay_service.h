@@ -10,6 +10,8 @@
 #ifndef QFLEET_REPLAY_SERVER_SERVICE_REPLAY_SERVICE_H_
 #define QFLEET_REPLAY_SERVER_SERVICE_REPLAY_SERVICE_H_
 
+#include <atomic>
+
 #include "qfleet/v1/replay.grpc.pb.h"
 #include "replay_server/service/shard.h"
 
@@ -19,6 +21,10 @@ namespace qfleet {
 class ReplayService final
     : public v1::Replay::WithRawCallbackMethod_Append<v1::Replay::Service> {
  public:
+  // Of one shard at a time: each has a thread, and memory for an answer. More
+  // are UNAVAILABLE.
+  static constexpr int kMaxSampleStreams = 256;
+
   // `shard` must outlive the server.
   explicit ReplayService(Shard* shard);
 
@@ -43,6 +49,7 @@ class ReplayService final
 
  private:
   Shard* const shard_;
+  std::atomic<int> sample_streams_{0};
 };
 
 }  // namespace qfleet

@@ -22,6 +22,12 @@ ProcessStatus Shard() {
   table.mutable_stats()->set_mass(812.25);
   table.set_waiting_writers(2);
   table.set_writers_wait_seconds(0.25);
+  table.set_writers_wait_for("samples: 0 of 1 that 4 inserts call for");
+  table.mutable_storage()->set_damaged_steps(3);
+  table.mutable_storage()->set_recovery_dropped(1);
+  table.mutable_storage()->set_damaged_items(4);
+  table.mutable_storage()->set_verified_steps(1000);
+  table.mutable_storage()->set_verify_total(25000);
   return process;
 }
 
@@ -68,7 +74,12 @@ TEST(StatusTable, Golden) {
       "               0          0.0      61\n"
       "\n"
       "no answer  error\n"
-      "h:1        connection refused\n");
+      "h:1        connection refused\n"
+      "\n"
+      "unix:a.sock replay: writers wait for samples: 0 of 1 that 4 inserts "
+      "call for\n"
+      "unix:a.sock replay: damaged files: 3 steps and 5 items were dropped\n"
+      "unix:a.sock replay: verified 1,000 of 25,000 recovered steps so far\n");
 }
 
 TEST(StatusTable, OnlyWhatIsThere) {

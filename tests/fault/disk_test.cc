@@ -154,7 +154,7 @@ TEST(FullDiskTest, NoRoomForTheTableIsRefusedAndLeavesNothing) {
   EXPECT_THAT(Reason(output), HasSubstr("no room for"));
   EXPECT_THAT(Reason(output), HasSubstr("No space left on device"));
   EXPECT_THAT(Reason(output), HasSubstr("free are"));
-  EXPECT_EQ(Names(disk.path() + "/data"), std::vector<std::string>{"lock"});
+  EXPECT_EQ(Names(disk.path() + "/data"), std::vector<std::string>{"LOCK"});
   EXPECT_LT(std::filesystem::space(disk.path()).capacity -
                 std::filesystem::space(disk.path()).free,
             65536u)

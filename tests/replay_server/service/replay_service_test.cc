@@ -106,6 +106,46 @@ TEST_F(ReplayServiceTest, AcknowledgesAndRemembers) {
   EXPECT_EQ(server_->Stats().inserted(), 2u);
 }
 
+TEST_F(ReplayServiceTest, SampleStreamsAreBounded) {
+  Start(TestTable());
+  v1::SampleRequest open;
+  open.mutable_open()->set_table("experience");
+  *open.mutable_open()->mutable_signature() = TestTable().signature();
+  struct Call {
+    grpc::ClientContext context;
+    std::unique_ptr<
+        grpc::ClientReaderWriter<v1::SampleRequest, v1::SampleResponse>>
+        stream;
+  };
+  const auto start = [&] {
+    auto call = std::make_unique<Call>();
+    call->stream = stub_->Sample(&call->context);
+    call->stream->Write(open);
+    return call;
+  };
+  v1::SampleResponse response;
+  std::vector<std::unique_ptr<Call>> calls;
+  for (int i = 0; i < ReplayService::kMaxSampleStreams; ++i) {
+    calls.push_back(start());
+    ASSERT_TRUE(calls.back()->stream->Read(&response)) << i;
+  }
+  auto refused = start();
+  EXPECT_FALSE(refused->stream->Read(&response));
+  const grpc::Status status = refused->stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), HasSubstr("allowed are 256 at a time"));
+  calls.back()->stream->WritesDone();
+  EXPECT_TRUE(calls.back()->stream->Finish().ok());
+  EXPECT_TRUE(Eventually([&] {
+    auto again = start();
+    const bool served = again->stream->Read(&response);
+    again->context.TryCancel();
+    again->stream->Finish().error_code();
+    return served;
+  }));
+  for (auto& call : calls) call->context.TryCancel();
+}
+
 TEST_F(ReplayServiceTest, OtherSignatureIsRefusedInWords) {
   Start(TestTable());
   v1::TableSpec other = TestTable();
