@@ -35,12 +35,7 @@ bool Table::CopyItems(Snapshot& snapshot, uint64_t max_bytes,
        items_.capacity() - snapshot.next_slot});
   const char* from = items_.row(snapshot.next_slot);
   const uint64_t offset = snapshot.next_slot * stride;
-  if (!pieces.empty() &&
-      pieces.back().offset + pieces.back().data.size() == offset) {
-    pieces.back().data.append(from, count * stride);
-  } else {
-    pieces.push_back({offset, std::string(from, count * stride)});
-  }
+  pieces.push_back({offset, std::string(from, count * stride)});
   snapshot.next_slot =
       static_cast<uint32_t>((snapshot.next_slot + count) % items_.capacity());
   snapshot.slots_left -= static_cast<uint32_t>(count);

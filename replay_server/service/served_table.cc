@@ -20,7 +20,7 @@ constexpr uint64_t kVerifySteps = 256;
 // Of a snapshot: items that are copied under the lock at once, those that are
 // in memory before they are written, and steps that stay pinned at once.
 // Writers wait no longer than for these.
-constexpr uint64_t kItemsUnderLock = 256 << 10;
+constexpr uint64_t kItemsUnderLock = 64 << 10;
 constexpr uint64_t kItemsInMemory = 64 << 20;
 constexpr uint64_t kStepsAtOnce = 256 << 10;
 
