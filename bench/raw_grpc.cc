@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "bench/load.h"
@@ -87,7 +88,7 @@ class RawUploadLoad : public Load {
                 double items, uint64_t window)
       : items_(items),
         window_(window),
-        payload_(PayloadOf(message_bytes)),
+        payloads_(window + 1, PayloadOf(message_bytes)),
         stub_(Raw::NewStub(MakeChannel(address))) {}
 
   absl::StatusOr<Moved> Run(absl::Duration duration) override {
@@ -97,10 +98,10 @@ class RawUploadLoad : public Load {
     const absl::Time start = absl::Now();
     Moved moved;
     QFLEET_RETURN_IF_ERROR((bench::Upload<Payload, Acknowledgement>(
-        *call, window_, [&](uint64_t) -> const Payload* {
+        *call, window_, [&](uint64_t i) -> const Payload* {
           if (absl::Now() - start >= duration) return nullptr;
           moved.items += items_;
-          return &payload_;
+          return &payloads_[i % payloads_.size()];
         })));
     moved.seconds = absl::ToDoubleSeconds(absl::Now() - start);
     return moved;
@@ -109,7 +110,8 @@ class RawUploadLoad : public Load {
  private:
   const double items_;
   const uint64_t window_;
-  const Payload payload_;
+  // As many as a sender has to keep that sends again what is not acknowledged.
+  const std::vector<Payload> payloads_;
   const std::unique_ptr<Raw::Stub> stub_;
 };
 

@@ -125,9 +125,7 @@ class AppendDecoder::Reader {
 };
 
 absl::Status AppendDecoder::Decode(const grpc::ByteBuffer& message) {
-  kind_ = kNone;
-  input_ = AppendInput();
-  slices_.clear();
+  Release();
   if (message.Valid() && !message.Dump(&slices_).ok()) {
     return absl::InternalError("the message cannot be read");
   }
@@ -137,6 +135,12 @@ absl::Status AppendDecoder::Decode(const grpc::ByteBuffer& message) {
   return absl::InvalidArgumentError(absl::StrCat(
       "a message of ", reader.size(), " bytes does not parse: allowed is a ",
       v1::AppendRequest::descriptor()->full_name(), " with one payload"));
+}
+
+void AppendDecoder::Release() {
+  kind_ = kNone;
+  input_ = AppendInput();
+  slices_.clear();
 }
 
 bool AppendDecoder::DecodeRequest(Reader& reader) {

@@ -28,10 +28,13 @@ class AppendDecoder {
   // INVALID_ARGUMENT if it is malformed. What was decoded before is gone.
   absl::Status Decode(const grpc::ByteBuffer& message);
 
+  // Gives the message's memory back: what comes next finds it in the caches.
+  void Release();
+
   bool has_open() const { return kind_ == kOpen; }
   bool has_batch() const { return kind_ == kBatch; }
   const v1::AppendOpen& open() const { return open_; }
-  // Refers to this decoder, until the next Decode.
+  // Refers to this decoder, until Release or the next Decode.
   const AppendInput& batch() const { return input_; }
 
  private:

@@ -79,6 +79,7 @@ void AppendReactor::Append() {
 void AppendReactor::OnAppended(
     const absl::StatusOr<v1::AppendResponse>& result) {
   appending_.store(false);
+  decoder_.Release();
   if (!result.ok()) {
     Finish(ToGrpc(result.status()));
     return;
