@@ -6,8 +6,12 @@
 #include <utility>
 #include <vector>
 
+#include "google/protobuf/io/coded_stream.h"
+
 namespace qfleet {
 namespace {
+
+using google::protobuf::io::CodedOutputStream;
 
 // Shorter columns cost less to copy than to refer to.
 constexpr size_t kReferFrom = 4096;
@@ -18,16 +22,9 @@ constexpr uint64_t Tag(int field) {
 }
 
 void AppendVarint(uint64_t value, std::string& to) {
-  for (; value >= 0x80; value >>= 7) {
-    to.push_back(static_cast<char>(value | 0x80));
-  }
-  to.push_back(static_cast<char>(value));
-}
-
-uint64_t VarintBytes(uint64_t value) {
-  uint64_t bytes = 1;
-  for (; value >= 0x80; value >>= 7) ++bytes;
-  return bytes;
+  uint8_t bytes[10];
+  const uint8_t* end = CodedOutputStream::WriteVarint64ToArray(value, bytes);
+  to.append(reinterpret_cast<const char*>(bytes), end - bytes);
 }
 
 struct ColumnField {
@@ -37,12 +34,12 @@ struct ColumnField {
   // Of the message Column, which has `data` alone.
   uint64_t message_bytes() const {
     if (data.empty()) return 0;
-    return VarintBytes(Tag(v1::Column::kDataFieldNumber)) +
-           VarintBytes(data.size()) + data.size();
+    return CodedOutputStream::VarintSize64(Tag(v1::Column::kDataFieldNumber)) +
+           CodedOutputStream::VarintSize64(data.size()) + data.size();
   }
   uint64_t bytes() const {
-    return VarintBytes(Tag(field)) + VarintBytes(message_bytes()) +
-           message_bytes();
+    return CodedOutputStream::VarintSize64(Tag(field)) +
+           CodedOutputStream::VarintSize64(message_bytes()) + message_bytes();
   }
   void AppendHead(std::string& to) const {
     AppendVarint(Tag(field), to);

@@ -5,9 +5,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "google/protobuf/io/coded_stream.h"
 
 namespace qfleet {
 namespace {
+
+using google::protobuf::io::CodedOutputStream;
 
 // protobuf.dev/programming-guides/encoding
 enum WireType : uint32_t {
@@ -24,10 +27,9 @@ constexpr uint32_t kItemColumns = v1::AppendBatch::kItemColumnsFieldNumber;
 constexpr uint32_t kData = v1::Column::kDataFieldNumber;
 
 void AppendVarint(uint64_t value, std::string& to) {
-  for (; value >= 0x80; value >>= 7) {
-    to.push_back(static_cast<char>(value | 0x80));
-  }
-  to.push_back(static_cast<char>(value));
+  uint8_t bytes[10];
+  const uint8_t* end = CodedOutputStream::WriteVarint64ToArray(value, bytes);
+  to.append(reinterpret_cast<const char*>(bytes), end - bytes);
 }
 
 }  // namespace
