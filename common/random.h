@@ -9,6 +9,8 @@
 
 #include <cstdint>
 #include <random>
+#include <sstream>
+#include <string>
 
 namespace qfleet {
 
@@ -40,6 +42,21 @@ class Random {
   }
 
   std::mt19937_64& engine() { return engine_; }
+
+  // The whole state as text. Load says whether it was one; if not, nothing has
+  // changed.
+  std::string Save() const {
+    std::ostringstream text;
+    text << engine_;
+    return text.str();
+  }
+  bool Load(const std::string& text) {
+    std::istringstream stream(text);
+    std::mt19937_64 engine;
+    if (!(stream >> engine)) return false;
+    engine_ = engine;
+    return true;
+  }
 
  private:
   std::mt19937_64 engine_;

@@ -123,10 +123,12 @@ absl::Status CheckLearnerAndActors(const v1::Config& config) {
                       absl::StrCat("at most replay.max_items (",
                                    config.replay().max_items(), ")"));
   }
-  // At 1 Adam's bias correction divides by zero.
+  // At 1 Adam's bias correction divides by zero, and a running mean stays 0.
+  const v1::OptimizerConfig& optimizer = config.optimizer();
   for (const auto& [name, beta] :
-       {std::pair("optimizer.beta1", config.optimizer().beta1()),
-        std::pair("optimizer.beta2", config.optimizer().beta2())}) {
+       {std::pair("optimizer.adam.beta1", optimizer.adam().beta1()),
+        std::pair("optimizer.adam.beta2", optimizer.adam().beta2()),
+        std::pair("optimizer.rmsprop.decay", optimizer.rmsprop().decay())}) {
     if (beta >= 1) return NotAllowed(name, NumberText(beta), "0 to below 1");
   }
   const v1::ActorsConfig& actors = config.actors();
@@ -142,6 +144,83 @@ absl::Status CheckLearnerAndActors(const v1::Config& config) {
                                    actors.max_unacknowledged_bytes(), ")"));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckAlgorithm(const v1::Config& config) {
+  const v1::AlgorithmConfig& algorithm = config.algorithm();
+  const v1::RainbowConfig& rainbow = algorithm.rainbow();
+  const bool atoms = algorithm.has_rainbow() && rainbow.distributional();
+  if (atoms) {
+    for (const auto& [name, set] : {std::pair("v_min", rainbow.has_v_min()),
+                                    std::pair("v_max", rainbow.has_v_max())}) {
+      if (set) continue;
+      return absl::InvalidArgumentError(absl::StrCat(
+          "algorithm.rainbow.", name,
+          " is not set: allowed is a bound of the returns (of what gamma and "
+          "the rewards give), or algorithm.rainbow.distributional = false"));
+    }
+    if (rainbow.v_min() >= rainbow.v_max()) {
+      return NotAllowed("algorithm.rainbow.v_min", NumberText(rainbow.v_min()),
+                        absl::StrCat("less than algorithm.rainbow.v_max (",
+                                     NumberText(rainbow.v_max()), ")"));
+    }
+  }
+  if (algorithm.value_rescaling() && algorithm.reward_clip() > 0) {
+    return NotAllowed("algorithm.value_rescaling", "true",
+                      "false where algorithm.reward_clip is more than 0");
+  }
+  if (algorithm.value_rescaling() && atoms) {
+    return NotAllowed("algorithm.value_rescaling", "true",
+                      "false with the fixed support of "
+                      "algorithm.rainbow.distributional");
+  }
+  if (config.network().noisy() && config.actors().epsilon_base() > 0) {
+    return NotAllowed("actors.epsilon_base",
+                      NumberText(config.actors().epsilon_base()),
+                      "0 with network.noisy, which explores instead");
+  }
+  return absl::OkStatus();
+}
+
+// That the convolutions fit the observation.
+absl::Status CheckNetwork(const v1::NetworkConfig& network,
+                          const v1::TensorSpec& observation) {
+  if (network.convolutions().empty()) return absl::OkStatus();
+  const int rank = observation.shape_size();
+  if (rank != 2 && rank != 3) {
+    return NotAllowed(
+        "network.convolutions",
+        absl::StrCat(network.convolutions_size(), " layers"),
+        absl::StrCat("none for the observation ", TensorTypeName(observation),
+                     ": it is not [height, width] or [channels, height, "
+                     "width]"));
+  }
+  int64_t height = observation.shape(rank - 2);
+  int64_t width = observation.shape(rank - 1);
+  for (int i = 0; i < network.convolutions_size(); ++i) {
+    const v1::ConvolutionConfig& layer = network.convolutions(i);
+    if (layer.kernel() > std::min(height, width)) {
+      return NotAllowed(
+          absl::StrCat("network.convolutions[", i, "].kernel"),
+          absl::StrCat(layer.kernel()),
+          absl::StrCat("at most ", std::min(height, width),
+                       ", as this layer's input is ", height, " x ", width));
+    }
+    height = (height - layer.kernel()) / layer.stride() + 1;
+    width = (width - layer.kernel()) / layer.stride() + 1;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckNetworkFits(const v1::Config& config) {
+  if (!config.environment().has_id()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("environment.id is not set: allowed is ",
+                     absl::StrJoin(EnvironmentIds(), ", ")));
+  }
+  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Environment> environment,
+                          MakeEnvironment(config.environment()));
+  return CheckNetwork(config.network(), environment->spec().observation);
 }
 
 // That a shard's ring of steps has room for its share of min_items, an item
@@ -189,11 +268,28 @@ absl::Status CheckTables(const v1::ReplayConfig& replay) {
   return absl::OkStatus();
 }
 
+// Defaults that depend on other fields.
+void FillAlgorithmDefaults(v1::Config& config) {
+  v1::NetworkConfig& network = *config.mutable_network();
+  if (config.algorithm().has_rainbow()) {
+    if (!network.has_noisy()) network.set_noisy(true);
+    if (!config.replay().has_alpha()) config.mutable_replay()->set_alpha(0.5);
+  }
+  if (network.noisy() && !config.actors().has_epsilon_base()) {
+    config.mutable_actors()->set_epsilon_base(0);
+  }
+  if (network.hidden().empty()) {
+    const int layers = network.convolutions().empty() ? 2 : 1;
+    for (int i = 0; i < layers; ++i) network.add_hidden(128);
+  }
+}
+
 // Forgets what ResolveConfig derived, so that a resolved config can be changed
 // and resolved again: a table or a tolerance that is just what the rest of the
 // config gives is not a choice of the user's.
 void ForgetDerived(v1::Config& config) {
   if (!CheckRanges(config).ok()) return;  // Its error comes later.
+  if (config.network().noisy()) config.mutable_actors()->clear_epsilon_base();
   v1::ReplayConfig& replay = *config.mutable_replay();
   if (replay.has_tolerance()) {
     const double tolerance = replay.tolerance();
@@ -235,10 +331,8 @@ absl::StatusOr<v1::Config> ParseConfig(const std::string& text,
 }
 
 absl::Status ResolveConfig(v1::Config& config) {
+  FillAlgorithmDefaults(config);
   FillDefaults(config);
-  if (config.network().hidden().empty()) {
-    for (int i = 0; i < 2; ++i) config.mutable_network()->add_hidden(128);
-  }
   QFLEET_RETURN_IF_ERROR(ValidateConfig(config));
   config.mutable_replay()->set_tolerance(ToleranceFor(config));
   if (!config.replay().has_table()) {
@@ -252,12 +346,14 @@ absl::Status ValidateConfig(const v1::Config& config) {
   QFLEET_RETURN_IF_ERROR(CheckRanges(config));
   QFLEET_RETURN_IF_ERROR(CheckReplay(config));
   QFLEET_RETURN_IF_ERROR(CheckLearnerAndActors(config));
+  QFLEET_RETURN_IF_ERROR(CheckAlgorithm(config));
   QFLEET_RETURN_IF_ERROR(CheckTables(config.replay()));
   if (config.replay().has_table()) {
     // A table for a learner of someone else's needs no environment of ours.
     if (!config.environment().has_id()) return absl::OkStatus();
-    return MakeEnvironment(config.environment()).status();
   }
+  QFLEET_RETURN_IF_ERROR(CheckNetworkFits(config));
+  if (config.replay().has_table()) return absl::OkStatus();
   QFLEET_ASSIGN_OR_RETURN(v1::TableSpec table, TableFor(config));
   QFLEET_RETURN_IF_ERROR(ValidateTableSpec(table, "replay.table"));
   return CheckBytes(config, table);

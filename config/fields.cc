@@ -103,7 +103,13 @@ absl::Status CheckRangesUnder(const Message& message,
   reflection.ListFields(message, &fields);
   for (const FieldDescriptor* field : fields) {
     const std::string path = absl::StrCat(prefix, field->name());
-    if (IsConfigMessage(*field)) {
+    if (IsConfigMessage(*field) && field->is_repeated()) {
+      for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
+        QFLEET_RETURN_IF_ERROR(
+            CheckRangesUnder(reflection.GetRepeatedMessage(message, field, i),
+                             absl::StrCat(path, "[", i, "].")));
+      }
+    } else if (IsConfigMessage(*field)) {
       QFLEET_RETURN_IF_ERROR(CheckRangesUnder(
           reflection.GetMessage(message, field), absl::StrCat(path, ".")));
     } else if (field->message_type() != nullptr) {
@@ -282,7 +288,13 @@ void FillDefaults(Message& message) {
   }
   for (int i = 0; i < descriptor.field_count(); ++i) {
     const FieldDescriptor* field = descriptor.field(i);
-    if (field->is_repeated()) continue;
+    if (field->is_repeated()) {
+      if (!IsConfigMessage(*field)) continue;
+      for (int j = 0; j < reflection.FieldSize(message, field); ++j) {
+        FillDefaults(*reflection.MutableRepeatedMessage(&message, field, j));
+      }
+      continue;
+    }
     const bool set = reflection.HasField(message, field);
     if (IsConfigMessage(*field)) {
       if (!set && field->real_containing_oneof() != nullptr) continue;

@@ -69,6 +69,24 @@ std::unique_ptr<Environment> CartPole::Clone() const {
   return std::make_unique<CartPole>(*this);
 }
 
+absl::StatusOr<std::string> CartPole::Save() const {
+  std::string state(sizeof(state_) + sizeof(steps_), '\0');
+  std::memcpy(state.data(), state_.data(), sizeof(state_));
+  std::memcpy(state.data() + sizeof(state_), &steps_, sizeof(steps_));
+  return state + random_.Save();
+}
+
+absl::Status CartPole::Load(absl::string_view state) {
+  constexpr size_t kFixed = sizeof(state_) + sizeof(steps_);
+  if (state.size() < kFixed ||
+      !random_.Load(std::string(state.substr(kFixed)))) {
+    return absl::InvalidArgumentError("not the state of a CartPole");
+  }
+  std::memcpy(state_.data(), state.data(), sizeof(state_));
+  std::memcpy(&steps_, state.data() + sizeof(state_), sizeof(steps_));
+  return absl::OkStatus();
+}
+
 void CartPole::SetState(const std::array<double, 4>& state) {
   state_ = state;
   steps_ = 0;

@@ -30,6 +30,8 @@ class CartPole : public Environment {
   void Reset(absl::Span<char> observation) override;
   StepResult Step(int action, absl::Span<char> observation) override;
   std::unique_ptr<Environment> Clone() const override;
+  absl::StatusOr<std::string> Save() const override;
+  absl::Status Load(absl::string_view state) override;
 
   // Places the cart: position, velocity, angle, angular velocity. For tests.
   void SetState(const std::array<double, 4>& state);

@@ -14,7 +14,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "qfleet/v1/tensor.pb.h"
 
@@ -51,6 +53,16 @@ class Environment {
 
   // An independent copy: same state, same random sequence.
   virtual std::unique_ptr<Environment> Clone() const = 0;
+
+  // The whole state, the random sequence included, as bytes for this machine.
+  // UNIMPLEMENTED where an environment has no such thing. Load:
+  // INVALID_ARGUMENT if the bytes are not a state, and nothing has changed.
+  virtual absl::StatusOr<std::string> Save() const {
+    return absl::UnimplementedError("this environment cannot be saved");
+  }
+  virtual absl::Status Load(absl::string_view /*state*/) {
+    return absl::UnimplementedError("this environment cannot be restored");
+  }
 };
 
 // N environments of one kind. Thread-compatible.

@@ -18,7 +18,7 @@ absl::StatusOr<std::unique_ptr<Algorithm>> MakeAlgorithm(
   switch (config.algorithm().kind_case()) {
     case v1::AlgorithmConfig::kDqn:
       return std::make_unique<Dqn>(config, std::move(network));
-    case v1::AlgorithmConfig::KIND_NOT_SET:
+    default:
       break;
   }
   return absl::InvalidArgumentError("algorithm is not set: allowed is dqn { }");

@@ -14,14 +14,14 @@
 namespace qfleet {
 
 Dqn::Dqn(const v1::Config& config, std::shared_ptr<const Network> network)
-    : config_(config.algorithm().dqn()),
+    : config_(config.algorithm()),
       optimizer_config_(config.optimizer()),
       network_(std::move(network)),
       online_(*network_, /*trainable=*/true),
       target_(*network_),
-      optimizer_({.beta1 = optimizer_config_.beta1(),
-                  .beta2 = optimizer_config_.beta2(),
-                  .epsilon = optimizer_config_.epsilon()},
+      optimizer_({.beta1 = optimizer_config_.adam().beta1(),
+                  .beta2 = optimizer_config_.adam().beta2(),
+                  .epsilon = optimizer_config_.adam().epsilon()},
                  network_->parameter_count()) {
   Random random(MixSeed(config.seed(), 0));
   online_.Initialize(*network_, random);
@@ -45,7 +45,7 @@ UpdateResult Dqn::Update(const Batch& batch) {
   at::Tensor q =
       network_->Forward(online_.views(), batch["observation"]);  // [B, A]
   at::Tensor td = target - ValueOf(q, actions);                  // [B]
-  at::Tensor loss = WeightedHuber(td, batch.weights(), config_.huber_delta());
+  at::Tensor loss = WeightedHuber(td, batch.weights(), config_.dqn().huber_delta());
 
   online_.ZeroGradient();
   loss.backward();

@@ -36,7 +36,7 @@ class Dqn : public Algorithm {
   };
   std::vector<Part> Parts();
 
-  const v1::DqnConfig config_;
+  const v1::AlgorithmConfig config_;
   const v1::OptimizerConfig optimizer_config_;
   const std::shared_ptr<const Network> network_;
   FlatParameters online_;

@@ -63,7 +63,7 @@ class TempFile {
 TEST(ParseConfig, NamesFileLineAndKnownFieldsOfAnUnknownField) {
   EXPECT_EQ(ParseErrorOf("seed: 3\nnetwork {\n  hiden: 4\n}\n"),
             "c.txtpb:3:8: unknown field \"hiden\": allowed is hidden, "
-            "dueling");
+            "dueling, convolutions, noisy, noisy_sigma");
 }
 
 TEST(ParseConfig, NamesLineOfAWrongValue) {
@@ -78,8 +78,8 @@ TEST(ResolveConfig, FillsEveryFieldThatHasADefault) {
   v1::Config config = Resolved(kCartPole);
   EXPECT_TRUE(config.has_seed());
   EXPECT_EQ(config.seed(), 1u);
-  EXPECT_TRUE(config.algorithm().dqn().has_double_q());
-  EXPECT_EQ(config.algorithm().dqn().target_period(), 500);
+  EXPECT_TRUE(config.algorithm().has_double_q());
+  EXPECT_EQ(config.algorithm().target_period(), 500);
   EXPECT_THAT(config.network().hidden(), ElementsAre(128, 128));
   EXPECT_TRUE(config.optimizer().has_learning_rate());
   EXPECT_DOUBLE_EQ(config.optimizer().learning_rate(), 1e-3);
@@ -186,16 +186,62 @@ TEST(ValidateConfig, NamesFieldValueAndRange) {
             "replay.alpha = 5: allowed is 0 to 4");
   EXPECT_EQ(ErrorOf("optimizer { learning_rate: 0 }"),
             "optimizer.learning_rate = 0: allowed is more than 0 up to 1");
-  EXPECT_EQ(ErrorOf("optimizer { epsilon: -1e-9 }"),
-            "optimizer.epsilon = -1e-09: allowed is more than 0");
+  EXPECT_EQ(ErrorOf("optimizer { adam { epsilon: -1e-9 } }"),
+            "optimizer.adam.epsilon = -1e-09: allowed is more than 0");
   EXPECT_EQ(ErrorOf("learner { publish_period: 0 }"),
             "learner.publish_period = 0: allowed is at least 1");
   EXPECT_EQ(ErrorOf("replay { max_items: 4000000001 }"),
             "replay.max_items = 4000000001: allowed is 64 to 4000000000");
   EXPECT_EQ(ErrorOf("network { hidden: [8, 0] }"),
             "network.hidden[1] = 0: allowed is 1 to 65536");
-  EXPECT_EQ(ErrorOf("algorithm { dqn { target_period: -2 } }"),
-            "algorithm.dqn.target_period = -2: allowed is at least 1");
+  EXPECT_EQ(ErrorOf("algorithm { target_period: -2 }"),
+            "algorithm.target_period = -2: allowed is at least 1");
+}
+
+TEST(ResolveConfig, RainbowTurnsOnWhatIsNotTurnedOff) {
+  const std::string rainbow = "algorithm { rainbow { v_min: 0 v_max: 100 } }";
+  v1::Config config = Resolved(std::string(kCartPole) + rainbow);
+  EXPECT_TRUE(config.algorithm().double_q());
+  EXPECT_EQ(config.algorithm().n_step(), 3);
+  EXPECT_TRUE(config.algorithm().rainbow().distributional());
+  EXPECT_TRUE(config.network().dueling());
+  EXPECT_TRUE(config.network().noisy());
+  EXPECT_EQ(config.replay().alpha(), 0.5);
+  EXPECT_EQ(config.actors().epsilon_base(), 0);
+  config = Resolved(std::string(kCartPole) + rainbow +
+                    "network { noisy: false } replay { alpha: 0 }");
+  EXPECT_FALSE(config.network().noisy());
+  EXPECT_EQ(config.replay().alpha(), 0);
+  EXPECT_EQ(config.actors().epsilon_base(), 0.4);
+}
+
+TEST(ValidateConfig, RefusesAlgorithmsThatContradictThemselves) {
+  EXPECT_THAT(ErrorOf("algorithm { rainbow { v_max: 1 } }"),
+              StartsWith("algorithm.rainbow.v_min is not set: allowed is "));
+  EXPECT_EQ(ErrorOf("algorithm { rainbow { v_min: 1 v_max: 1 } }"),
+            "algorithm.rainbow.v_min = 1: allowed is less than "
+            "algorithm.rainbow.v_max (1)");
+  EXPECT_EQ(ErrorOf("algorithm { rainbow { v_min: 0 v_max: 1 } "
+                    "value_rescaling: true }"),
+            "algorithm.value_rescaling = true: allowed is false with the fixed "
+            "support of algorithm.rainbow.distributional");
+  EXPECT_EQ(ErrorOf("algorithm { reward_clip: 1 value_rescaling: true }"),
+            "algorithm.value_rescaling = true: allowed is false where "
+            "algorithm.reward_clip is more than 0");
+  EXPECT_EQ(ErrorOf("network { noisy: true } actors { epsilon_base: 0.4 }"),
+            "actors.epsilon_base = 0.4: allowed is 0 with network.noisy, which "
+            "explores instead");
+  EXPECT_EQ(ErrorOf("algorithm { i_dqn { networks: 0 } }"),
+            "algorithm.i_dqn.networks = 0: allowed is 1 to 64");
+  EXPECT_EQ(ErrorOf("network { convolutions { kernel: 65 } }"),
+            "network.convolutions[0].kernel = 65: allowed is 1 to 64");
+}
+
+TEST(ValidateConfig, RefusesANetworkThatDoesNotFitTheObservation) {
+  EXPECT_EQ(ErrorOf("network { convolutions {} }"),
+            "network.convolutions = 1 layers: allowed is none for the "
+            "observation float32[4]: it is not [height, width] or [channels, "
+            "height, width]");
 }
 
 TEST(ValidateConfig, RefusesNumbersThatAreNotFinite) {
@@ -224,8 +270,10 @@ TEST(ValidateConfig, ChecksWhatBelongsTogether) {
   EXPECT_THAT(ErrorOf("replay { priority_epsilon: 0 }"),
               StartsWith("replay.priority_epsilon = 0: allowed is more than 0 "
                          "where replay.alpha is"));
-  EXPECT_EQ(ErrorOf("optimizer { beta2: 1 }"),
-            "optimizer.beta2 = 1: allowed is 0 to below 1");
+  EXPECT_EQ(ErrorOf("optimizer { adam { beta2: 1 } }"),
+            "optimizer.adam.beta2 = 1: allowed is 0 to below 1");
+  EXPECT_EQ(ErrorOf("optimizer { rmsprop { decay: 1 } }"),
+            "optimizer.rmsprop.decay = 1: allowed is 0 to below 1");
   EXPECT_EQ(ErrorOf("actors { batch_bytes: 4194304"
                     "  max_unacknowledged_bytes: 65536 }"),
             "actors.batch_bytes = 4194304: allowed is at most "

@@ -82,11 +82,11 @@ class DqnTest : public testing::Test {
     config_.mutable_network()->add_hidden(8);
     config_.mutable_network()->add_hidden(8);
     config_.mutable_optimizer()->set_learning_rate(3e-3);
-    config_.mutable_optimizer()->set_epsilon(1e-4);
-    v1::DqnConfig* dqn = config_.mutable_algorithm()->mutable_dqn();
-    dqn->set_target_period(10);
-    dqn->set_huber_delta(1.5);
-    dqn->set_max_gradient_norm(0.7);
+    config_.mutable_optimizer()->mutable_adam()->set_epsilon(1e-4);
+    v1::AlgorithmConfig* algorithm = config_.mutable_algorithm();
+    algorithm->set_target_period(10);
+    algorithm->mutable_dqn()->set_huber_delta(1.5);
+    algorithm->set_max_gradient_norm(0.7);
     EnvironmentSpec environment;
     environment.observation = Signature().step_columns(0);
     environment.num_actions = 3;
