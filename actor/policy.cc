@@ -48,11 +48,34 @@ absl::Status Policy::SetWeights(const v1::Publication& publication) {
   return absl::OkStatus();
 }
 
+void Policy::Explore(uint64_t seed) {
+  noise_ = std::make_unique<NoiseSource>(*network_, seed);
+}
+
+std::string Policy::SaveRandom() const {
+  return noise_ == nullptr ? "" : noise_->random().Save();
+}
+
+bool Policy::LoadRandom(const std::string& state) {
+  if (noise_ == nullptr) return state.empty();
+  return noise_->random().Load(state);
+}
+
 absl::Span<const float> Policy::QValues(absl::Span<const char> observations,
                                         int rows) {
   c10::InferenceMode no_autograd;
   at::Tensor input = WrapRows(observation_, observations.data(), rows);
-  q_ = network_->Forward(parameters_.views(), input).contiguous();
+  at::Tensor noise;
+  int copy = 0;
+  if (noise_ != nullptr) {
+    noise = noise_->Sample();
+    if (network_->copies() > 1) {
+      copy = static_cast<int>(noise_->random().Below(network_->copies()));
+    }
+  }
+  q_ = network_->Values(
+      network_->Forward(parameters_.views(), input, noise, copy));
+  q_ = q_.contiguous();
   return absl::MakeConstSpan(q_.data_ptr<float>(), q_.numel());
 }
 

@@ -1,5 +1,9 @@
 // A network and the weights in use: Q-values of a batch of observations,
 // without autograd.
+//
+// A policy that explores values each batch with new noise, where its network is
+// noisy, and with one of its network's copies at random, where there are
+// several (i-DQN). One that does not: the mean weights, the first copy.
 
 #ifndef QFLEET_ACTOR_POLICY_H_
 #define QFLEET_ACTOR_POLICY_H_
@@ -33,6 +37,13 @@ class Policy {
   int num_actions() const { return network_->num_actions(); }
   const Network& network() const { return *network_; }
 
+  // From now on the policy explores, seeded.
+  void Explore(uint64_t seed);
+  // The generator's state, for those who go on later; "" and no effect where
+  // the policy does not explore. Load says whether `state` was one.
+  std::string SaveRandom() const;
+  bool LoadRandom(const std::string& state);
+
   // observations [rows, observation...] -> [rows, actions], valid until the
   // next call.
   absl::Span<const float> QValues(absl::Span<const char> observations,
@@ -42,6 +53,7 @@ class Policy {
   const std::shared_ptr<const Network> network_;
   const v1::TensorSpec observation_;
   FlatParameters parameters_;
+  std::unique_ptr<NoiseSource> noise_;  // Null: it does not explore.
   at::Tensor q_;
   uint64_t version_ = 0;
 };

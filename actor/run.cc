@@ -105,7 +105,7 @@ absl::StatusOr<std::shared_ptr<const Network>> MakeNetwork(
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Environment> environment,
                           MakeEnvironment(config.environment()));
   *observation = environment->spec().observation;
-  return Network::Make(config.network(), environment->spec());
+  return Network::Make(config, environment->spec());
 }
 
 WriterOptions WriterOptionsFor(const v1::Config& config, int index) {
@@ -168,6 +168,7 @@ absl::Status RunActor(const v1::Config& config, int index,
       MakeRemoteWriter(WriterOptionsFor(config, index));
   StopOnShutdown stop(shutdown, *writer);
   Policy policy(network, observation);
+  policy.Explore(MixSeed(seed, 3));
   Actor actor(config.algorithm(), std::move(environments),
               Explorer::Ladder(config.actors(), index, MixSeed(seed, 2)),
               policy, *writer);

@@ -37,4 +37,11 @@ const at::Tensor& Batch::operator[](absl::string_view column) const {
   throw std::out_of_range("batch column " + std::string(column));
 }
 
+at::Tensor Batch::Find(absl::string_view column) const {
+  for (const auto& [name, tensor] : columns_) {
+    if (name == column) return tensor;
+  }
+  return {};
+}
+
 }  // namespace qfleet

@@ -27,6 +27,8 @@ class Batch {
   // Throws std::out_of_range for a column that is not there: the algorithm has
   // asked for a table that has it.
   const at::Tensor& operator[](absl::string_view column) const;
+  // Undefined for a column that is not there.
+  at::Tensor Find(absl::string_view column) const;
 
   const at::Tensor& weights() const { return weights_; }  // float32 [B]
 

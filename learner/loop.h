@@ -15,9 +15,9 @@
 namespace qfleet {
 
 // Until the run's outcome is decided or `interrupted` (then kNone). Ends with
-// a checkpoint in every case but a failed update (INTERNAL) or a write error. `step`, if given,
-// runs before each update: what else the thread has to do (solo: act,
-// evaluate).
+// a checkpoint in every case but a failed update (INTERNAL) or a write error.
+// `step`, if given, runs before each update: what else the thread has to do
+// (solo: act, evaluate).
 absl::StatusOr<Outcome> TrainUntilDone(
     const v1::Config& config, Trainer& trainer, Sampler& sampler,
     Publisher& publisher, Run& run, const std::function<ActorsView()>& actors,

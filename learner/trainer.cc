@@ -1,58 +1,82 @@
 #include "learner/trainer.h"
 
-#include <algorithm>
-#include <cmath>
 #include <exception>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/schedule.h"
 #include "common/status_macros.h"
-#include "learner/schedule.h"
+#include "spdlog/spdlog.h"
 
 namespace qfleet {
+
+// The time since it was last asked.
+class Trainer::Lap {
+ public:
+  double Seconds() {
+    const absl::Time now = absl::Now();
+    return absl::ToDoubleSeconds(now - std::exchange(last_, now));
+  }
+
+ private:
+  absl::Time last_ = absl::Now();
+};
 
 Trainer::Trainer(const v1::Config& config, std::unique_ptr<Algorithm> algorithm,
                  Sampler& sampler)
     : config_(config.replay()),
+      max_skipped_(config.learner().max_skipped_updates()),
       algorithm_(std::move(algorithm)),
       sampler_(sampler) {}
 
 absl::Status Trainer::Step() {
-  const absl::Time begun = absl::Now();
+  Lap lap;
   absl::StatusOr<std::unique_ptr<SampleBatch>> sample = sampler_.Next();
-  const absl::Time sampled = absl::Now();
-  account_.wait_seconds += absl::ToDoubleSeconds(sampled - begun);
+  account_.wait_seconds += lap.Seconds();
   if (!sample.ok()) return sample.status();
-  QFLEET_RETURN_IF_ERROR(Update(**sample));
-  account_.update_seconds += absl::ToDoubleSeconds(absl::Now() - sampled);
-  return absl::OkStatus();
+  return Update(**sample, lap);
 }
 
-absl::Status Trainer::Update(const SampleBatch& sample) {
+absl::Status Trainer::Update(const SampleBatch& sample, Lap& lap) {
   const double beta = Linear(config_.beta(), config_.final_beta(),
                              config_.beta_updates(), updates());
   UpdateResult result;
   try {
     Batch batch(config_.table().signature(), sample, beta);
+    account_.copy_seconds += lap.Seconds();
     result = algorithm_->Update(batch);
   } catch (const std::exception& error) {
     return absl::InternalError(
         absl::StrCat("update ", updates() + 1, ": ", error.what()));
   }
-  if (!std::isfinite(result.loss) ||
-      !std::all_of(result.priorities.begin(), result.priorities.end(),
-                   [](float priority) { return std::isfinite(priority); })) {
-    return absl::InternalError(absl::StrCat(
-        "update ", updates(), ": loss = ", result.loss,
-        ": allowed is a finite loss and finite TD errors; training diverged"));
-  }
+  account_.update_seconds += lap.Seconds();
+  if (result.skipped) return Skipped(result);
+  skipped_in_a_row_ = 0;
   ++account_.updates;
   account_.loss += result.loss;
   account_.mean_q += result.mean_q;
   account_.gradient_norm += result.gradient_norm;
-  return sampler_.UpdatePriorities(sample.keys, result.priorities);
+  absl::Status status =
+      sampler_.UpdatePriorities(sample.keys, result.priorities);
+  account_.priority_seconds += lap.Seconds();
+  return status;
+}
+
+absl::Status Trainer::Skipped(const UpdateResult& result) {
+  ++skipped_;
+  ++skipped_in_a_row_;
+  const std::string what = absl::StrCat(
+      "update ", updates() + 1, ": loss = ", result.loss,
+      ", gradient norm = ", result.gradient_norm, ": allowed is finite");
+  if (skipped_in_a_row_ >= max_skipped_) {
+    return absl::InternalError(absl::StrCat(
+        what, "; training diverged (", skipped_in_a_row_,
+        " updates in a row were skipped, learner.max_skipped_updates)"));
+  }
+  spdlog::warn("{}; skipped", what);
+  return absl::OkStatus();
 }
 
 TrainerAccount Trainer::TakeAccount() {

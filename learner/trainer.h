@@ -20,7 +20,9 @@ struct TrainerAccount {
   double mean_q = 0;
   double gradient_norm = 0;
   double wait_seconds = 0;  // For the replay.
+  double copy_seconds = 0;  // Samples to tensors.
   double update_seconds = 0;
+  double priority_seconds = 0;  // Handing priorities to the sampler.
 };
 
 // Thread-compatible.
@@ -31,19 +33,29 @@ class Trainer {
           Sampler& sampler);
 
   // One update. DEADLINE_EXCEEDED: the replay had nothing yet; call again.
-  // Other errors end the run.
+  // Other errors end the run. INTERNAL: LibTorch's, or too many updates in a
+  // row were skipped; the weights are then as after the last update.
   absl::Status Step();
 
   Algorithm& algorithm() { return *algorithm_; }
   int64_t updates() const { return algorithm_->updates(); }
+  // Updates that were skipped, ever: their loss or gradient was not finite.
+  int64_t skipped() const { return skipped_; }
   TrainerAccount TakeAccount();
 
  private:
-  absl::Status Update(const SampleBatch& sample);
+  class Lap;
+
+  absl::Status Update(const SampleBatch& sample, Lap& lap);
+
+  absl::Status Skipped(const UpdateResult& result);
 
   const v1::ReplayConfig config_;
+  const int64_t max_skipped_;  // In a row.
   const std::unique_ptr<Algorithm> algorithm_;
   Sampler& sampler_;
+  int64_t skipped_ = 0;
+  int64_t skipped_in_a_row_ = 0;
   TrainerAccount account_;
 };
 

@@ -1,19 +1,23 @@
 #include "model/network.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numbers>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
 #include "common/table_spec.h"
 
 namespace qfleet {
 
 absl::StatusOr<std::shared_ptr<const Network>> Network::Make(
-    const v1::NetworkConfig& config, const EnvironmentSpec& environment) {
+    const v1::Config& all, const EnvironmentSpec& environment) {
+  const v1::NetworkConfig& config = all.network();
+  const v1::AlgorithmConfig& algorithm = all.algorithm();
   std::shared_ptr<Network> network(new Network);
   const v1::TensorSpec& observation = environment.observation;
   if (observation.dtype() != v1::FLOAT32 && observation.dtype() != v1::UINT8) {
@@ -22,53 +26,188 @@ absl::StatusOr<std::shared_ptr<const Network>> Network::Make(
         ": allowed is float32 or uint8"));
   }
   network->dtype_ = observation.dtype();
-  network->observation_size_ =
-      RowBytes(observation) / DTypeBytes(observation.dtype());
   network->num_actions_ = environment.num_actions;
   network->dueling_ = config.dueling();
-  network->signature_ = absl::StrCat(TensorTypeName(observation), " mlp");
-  int64_t width = network->observation_size_;
+  std::string& signature = network->signature_;
+  signature = absl::StrCat(TensorTypeName(observation));
+  QFLEET_RETURN_IF_ERROR(network->AddConvolutions(config, observation));
+  int64_t width = 1;
+  if (network->layers_.empty()) {
+    width = RowBytes(observation) / DTypeBytes(observation.dtype());
+    network->input_shape_ = {width};
+  } else {
+    width = network->layers_.back().out;
+  }
+  absl::StrAppend(&signature, " mlp");
   for (int i = 0; i < config.hidden_size(); ++i) {
-    absl::StrAppend(&network->signature_, " ", config.hidden(i));
-    network->AddLinear(absl::StrCat("encoder.", i), width, config.hidden(i));
+    absl::StrAppend(&signature, " ", config.hidden(i));
+    network->AddLinear(absl::StrCat("encoder.", i), width, config.hidden(i),
+                       config);
     width = config.hidden(i);
   }
-  absl::StrAppend(&network->signature_,
-                  network->dueling_ ? " dueling " : " plain ",
+  absl::StrAppend(&signature, network->dueling_ ? " dueling " : " plain ",
                   network->num_actions_);
-  // A dueling head is one layer whose first output is V, the rest A: one
+  if (algorithm.has_rainbow() && algorithm.rainbow().distributional()) {
+    const v1::RainbowConfig& rainbow = algorithm.rainbow();
+    network->head_ = Head::kCategorical;
+    network->atoms_ = rainbow.atoms();
+    network->support_ =
+        at::linspace(rainbow.v_min(), rainbow.v_max(), rainbow.atoms());
+    absl::StrAppend(&signature, " atoms ", rainbow.atoms(), " from ",
+                    rainbow.v_min(), " to ", rainbow.v_max());
+  } else if (algorithm.has_qr_dqn()) {
+    network->head_ = Head::kQuantiles;
+    network->atoms_ = algorithm.qr_dqn().quantiles();
+    absl::StrAppend(&signature, " quantiles ", network->atoms_);
+  }
+  // A dueling head is one layer whose first outputs are V, the rest A: one
   // matrix product instead of two.
-  network->AddLinear("head", width,
-                     network->num_actions_ + (network->dueling_ ? 1 : 0));
+  network->AddLinear(
+      "head", width,
+      (network->num_actions_ + (network->dueling_ ? 1 : 0)) * network->atoms_,
+      config);
+  if (config.noisy()) absl::StrAppend(&signature, " noisy");
+  if (algorithm.has_i_dqn()) network->Repeat(algorithm.i_dqn().networks());
   return network;
 }
 
-void Network::AddLinear(const std::string& name, int64_t in, int64_t out) {
-  auto add = [&](const char* part, std::vector<int64_t> shape, int64_t size) {
-    parameters_.push_back({.name = absl::StrCat(name, ".", part),
-                           .shape = std::move(shape),
-                           .offset = parameter_count_,
-                           .size = size,
-                           .fan_in = in});
-    parameter_count_ += size;
-  };
-  add("weight", {out, in}, out * in);
-  add("bias", {out}, out);
+absl::Status Network::AddConvolutions(const v1::NetworkConfig& config,
+                                      const v1::TensorSpec& observation) {
+  if (config.convolutions().empty()) return absl::OkStatus();
+  const int rank = observation.shape_size();
+  if (rank != 2 && rank != 3) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "network.convolutions: the observation is ",
+        TensorTypeName(observation),
+        ": allowed is [height, width] or [channels, height, width]"));
+  }
+  int64_t channels = rank == 3 ? observation.shape(0) : 1;
+  int64_t height = observation.shape(rank - 2);
+  int64_t width = observation.shape(rank - 1);
+  input_shape_ = {channels, height, width};
+  absl::StrAppend(&signature_, " conv");
+  for (int i = 0; i < config.convolutions_size(); ++i) {
+    const v1::ConvolutionConfig& layer = config.convolutions(i);
+    const int64_t kernel = layer.kernel();
+    if (kernel > std::min(height, width)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("network.convolutions[", i, "].kernel = ", kernel,
+                       ": allowed is at most ", std::min(height, width)));
+    }
+    absl::StrAppend(&signature_, " ", layer.channels(), "@", kernel, "s",
+                    layer.stride());
+    const int64_t fan_in = channels * kernel * kernel;
+    const double bound = 1 / std::sqrt(static_cast<double>(fan_in));
+    const std::string name = absl::StrCat("convolution.", i);
+    AddParameter(name + ".weight", {layer.channels(), channels, kernel, kernel},
+                 bound);
+    AddParameter(name + ".bias", {layer.channels()}, bound);
+    channels = layer.channels();
+    height = (height - kernel) / layer.stride() + 1;
+    width = (width - kernel) / layer.stride() + 1;
+    layers_.push_back({.stride = layer.stride(),
+                       .in = fan_in,
+                       .out = channels * height * width});
+  }
+  return absl::OkStatus();
+}
+
+void Network::AddLinear(const std::string& name, int64_t in, int64_t out,
+                        const v1::NetworkConfig& config) {
+  Layer layer{.in = in, .out = out};
+  const double bound = 1 / std::sqrt(static_cast<double>(in));
+  AddParameter(name + ".weight", {out, in}, bound);
+  AddParameter(name + ".bias", {out}, bound);
+  if (config.noisy()) {
+    // Biases' noise starts at sigma / sqrt(in) too, as in the paper.
+    const double sigma = config.noisy_sigma() * bound;
+    AddParameter(name + ".weight_sigma", {out, in}, 0, sigma);
+    AddParameter(name + ".bias_sigma", {out}, 0, sigma);
+    layer.noise_offset = noise_size_;
+    noise_size_ += in + out;
+  }
+  layers_.push_back(layer);
+}
+
+void Network::AddParameter(const std::string& name, std::vector<int64_t> shape,
+                           double bound, double constant) {
+  int64_t size = 1;
+  for (int64_t extent : shape) size *= extent;
+  parameters_.push_back({.name = name,
+                         .shape = std::move(shape),
+                         .offset = parameter_count_,
+                         .size = size,
+                         .bound = bound,
+                         .constant = constant});
+  parameter_count_ += size;
+}
+
+void Network::Repeat(int copies) {
+  copies_ = copies;
+  if (copies == 1) return;
+  absl::StrAppend(&signature_, " x", copies);
+  const std::vector<ParameterSpec> one = std::exchange(parameters_, {});
+  const int64_t size = std::exchange(parameter_count_, 0);
+  for (int k = 0; k < copies; ++k) {
+    for (ParameterSpec spec : one) {
+      spec.name = absl::StrCat("network.", k, ".", spec.name);
+      spec.offset += k * size;
+      parameters_.push_back(std::move(spec));
+    }
+  }
+  parameter_count_ = copies * size;
+}
+
+at::Tensor Network::Linear(const Layer& layer, const at::Tensor* parameters,
+                           const at::Tensor& x, const at::Tensor& noise) const {
+  if (layer.noise_offset < 0 || !noise.defined()) {
+    return at::linear(x, parameters[0], parameters[1]);
+  }
+  const at::Tensor in = noise.narrow(0, layer.noise_offset, layer.in);
+  const at::Tensor out =
+      noise.narrow(0, layer.noise_offset + layer.in, layer.out);
+  return at::linear(
+      x, at::addcmul(parameters[0], parameters[2], at::outer(out, in)),
+      at::addcmul(parameters[1], parameters[3], out));
 }
 
 at::Tensor Network::Forward(absl::Span<const at::Tensor> views,
-                            const at::Tensor& observation) const {
-  at::Tensor x = observation.reshape({observation.size(0), observation_size_});
+                            const at::Tensor& observation,
+                            const at::Tensor& noise, int copy) const {
+  const int64_t rows = observation.size(0);
+  std::vector<int64_t> shape = {rows};
+  shape.insert(shape.end(), input_shape_.begin(), input_shape_.end());
+  at::Tensor x = observation.reshape(shape);
   if (dtype_ == v1::UINT8) x = x.to(at::kFloat).mul_(1.0 / 255);
-  const size_t layers = views.size() / 2;
-  for (size_t i = 0; i + 1 < layers; ++i) {
-    x = at::linear(x, views[2 * i], views[2 * i + 1]).relu_();
+  const at::Tensor* parameters = &views[copy * (views.size() / copies_)];
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& layer = layers_[i];
+    if (layer.stride > 0) {
+      x = at::conv2d(x, parameters[0], parameters[1], layer.stride).relu_();
+    } else {
+      if (x.dim() > 2) x = x.reshape({rows, layer.in});
+      x = Linear(layer, parameters, x, noise);
+      if (i + 1 < layers_.size()) x = x.relu_();
+    }
+    parameters += layer.noise_offset < 0 ? 2 : 4;
   }
-  x = at::linear(x, views[2 * layers - 2], views[2 * layers - 1]);
+  if (head_ != Head::kValue) x = x.view({rows, -1, atoms_});
   if (!dueling_) return x;
-  at::Tensor value = x.narrow(1, 0, 1);                 // [B, 1]
-  at::Tensor advantage = x.narrow(1, 1, num_actions_);  // [B, A]
+  at::Tensor value = x.narrow(1, 0, 1);                 // [B, 1] or [B, 1, N]
+  at::Tensor advantage = x.narrow(1, 1, num_actions_);  // [B, A] or [B, A, N]
   return value + advantage - advantage.mean(1, /*keepdim=*/true);
+}
+
+at::Tensor Network::Values(const at::Tensor& output) const {
+  switch (head_) {
+    case Head::kCategorical:
+      return output.softmax(2).matmul(support_);
+    case Head::kQuantiles:
+      return output.mean(2);
+    case Head::kValue:
+      break;
+  }
+  return output;
 }
 
 FlatParameters::FlatParameters(const Network& network, bool trainable)
@@ -91,9 +230,10 @@ FlatParameters::FlatParameters(const Network& network, bool trainable)
 void FlatParameters::Initialize(const Network& network, Random& random) {
   absl::Span<float> all = values();
   for (const ParameterSpec& spec : network.parameters()) {
-    const double bound = 1 / std::sqrt(static_cast<double>(spec.fan_in));
     for (float& value : all.subspan(spec.offset, spec.size)) {
-      value = static_cast<float>(random.Uniform(-bound, bound));
+      value = static_cast<float>(spec.bound > 0
+                                     ? random.Uniform(-spec.bound, spec.bound)
+                                     : spec.constant);
     }
   }
 }
@@ -119,6 +259,23 @@ void FlatParameters::ZeroGradient() {
 void FlatParameters::CopyFrom(const FlatParameters& other) {
   absl::Span<const float> from = other.values();
   std::memcpy(values().data(), from.data(), from.size() * sizeof(float));
+}
+
+at::Tensor NoiseSource::Sample() {
+  if (size_ == 0) return {};
+  at::Tensor noise = at::empty({size_}, at::kFloat);
+  float* values = noise.data_ptr<float>();
+  for (int64_t i = 0; i < size_; i += 2) {
+    // Box and Muller's pair of standard normals; 1 - u is never 0.
+    const double radius = std::sqrt(-2 * std::log(1 - random_.Uniform()));
+    const double angle = 2 * std::numbers::pi * random_.Uniform();
+    const double pair[2] = {radius * std::cos(angle), radius * std::sin(angle)};
+    for (int64_t j = i; j < std::min(i + 2, size_); ++j) {
+      const double x = pair[j - i];
+      values[j] = static_cast<float>(std::copysign(std::sqrt(std::abs(x)), x));
+    }
+  }
+  return noise;
 }
 
 }  // namespace qfleet

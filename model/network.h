@@ -5,11 +5,22 @@
 //
 //   QFLEET_ASSIGN_OR_RETURN(auto network, Network::Make(config, environment));
 //   FlatParameters parameters(*network);
-//   parameters.Initialize(random);
-//   at::Tensor q = network->Forward(parameters.views(), observation);
+//   parameters.Initialize(*network, random);
+//   at::Tensor q = network->Values(
+//       network->Forward(parameters.views(), observation));
 //
-// Networks: an encoder (multilayer perceptron with ReLU) and a head, plain or
-// dueling (Wang et al. 2016: Q = V + A - mean(A)).
+// Layers: convolutions and fully connected ones, each with ReLU, then the head,
+// plain or dueling (Wang et al. 2016: Q = V + A - mean(A)). What the head gives
+// for an action is a value, or N numbers that describe a distribution of
+// returns: logits of a categorical one over fixed atoms (Bellemare et al. 2017)
+// or its quantiles (Dabney et al. 2018).
+//
+// With noise (Fortunato et al. 2018) a fully connected layer's weights are
+//   w = mu + sigma * f(e_out) f(e_in)^T    b = mu_b + sigma_b * f(e_out)
+// with f(x) = sign(x) sqrt(|x|) and e standard normal; see NoiseSource.
+//
+// An algorithm may learn several networks of this shape at once (i-DQN): the
+// flat vector then holds their parameters one after another.
 
 #ifndef QFLEET_MODEL_NETWORK_H_
 #define QFLEET_MODEL_NETWORK_H_
@@ -31,42 +42,85 @@ namespace qfleet {
 
 struct ParameterSpec {
   std::string name;            // "encoder.0.weight"
-  std::vector<int64_t> shape;  // Weights are [out, in].
+  std::vector<int64_t> shape;  // Weights are [out, in] or [out, in, k, k].
   int64_t offset = 0;          // Into the flat vector, in elements.
   int64_t size = 0;
-  // Initial values are uniform in +- 1/sqrt(fan_in), biases too (LibTorch's
-  // Linear).
-  int64_t fan_in = 0;
+  // Initial values are uniform in +- bound, or all `constant` if that is 0.
+  // The bound is 1/sqrt(fan-in), biases' too, as in LibTorch's layers.
+  double bound = 0;
+  double constant = 0;
 };
 
 // Immutable, so thread-safe.
 class Network {
  public:
+  // What the head gives for each action.
+  enum class Head { kValue, kCategorical, kQuantiles };
+
+  // The network that config.network() and config.algorithm() ask for.
+  // INVALID_ARGUMENT if it does not fit the observation.
   static absl::StatusOr<std::shared_ptr<const Network>> Make(
-      const v1::NetworkConfig& config, const EnvironmentSpec& environment);
+      const v1::Config& config, const EnvironmentSpec& environment);
 
   // What two processes compare: "float32[4] mlp 128 128 dueling 2".
   const std::string& signature() const { return signature_; }
   int num_actions() const { return num_actions_; }
+  // Networks of this shape in one flat vector.
+  int copies() const { return copies_; }
+  // Of all copies.
   const std::vector<ParameterSpec>& parameters() const { return parameters_; }
   int64_t parameter_count() const { return parameter_count_; }
+  // Elements of one copy; copy k begins at k times that.
+  int64_t copy_size() const { return parameter_count_ / copies_; }
+  // Elements of the noise of one forward pass; 0: the network has none.
+  int64_t noise_size() const { return noise_size_; }
+
+  Head head() const { return head_; }
+  // Returns of the categorical head's atoms, float32 [N].
+  const at::Tensor& support() const { return support_; }
 
   // observation [B, observation...] of its dtype (uint8 is scaled to [0, 1])
-  // -> Q-values float32 [B, actions].
+  // -> what the head gives, float32 [B, actions] or [B, actions, N].
+  // `noise`: of NoiseSource::Sample(), or undefined: the mean weights.
   at::Tensor Forward(absl::Span<const at::Tensor> views,
-                     const at::Tensor& observation) const;
+                     const at::Tensor& observation,
+                     const at::Tensor& noise = {}, int copy = 0) const;
+
+  // The expected returns of what Forward gave, float32 [B, actions].
+  at::Tensor Values(const at::Tensor& output) const;
 
  private:
+  struct Layer {
+    int64_t stride = 0;  // Of a convolution; 0: fully connected.
+    int64_t in = 0;
+    int64_t out = 0;
+    int64_t noise_offset = -1;  // -1: no noise.
+  };
+
   Network() = default;
-  void AddLinear(const std::string& name, int64_t in, int64_t out);
+  absl::Status AddConvolutions(const v1::NetworkConfig& config,
+                               const v1::TensorSpec& observation);
+  void AddLinear(const std::string& name, int64_t in, int64_t out,
+                 const v1::NetworkConfig& config);
+  void AddParameter(const std::string& name, std::vector<int64_t> shape,
+                    double bound, double constant = 0);
+  void Repeat(int copies);
+  at::Tensor Linear(const Layer& layer, const at::Tensor* parameters,
+                    const at::Tensor& x, const at::Tensor& noise) const;
 
   std::string signature_;
   v1::DType dtype_ = v1::FLOAT32;
-  int64_t observation_size_ = 0;
+  std::vector<int64_t> input_shape_;  // Of a row, for the first layer.
   int num_actions_ = 0;
   bool dueling_ = false;
+  Head head_ = Head::kValue;
+  int64_t atoms_ = 1;
+  at::Tensor support_;
+  std::vector<Layer> layers_;
   std::vector<ParameterSpec> parameters_;
   int64_t parameter_count_ = 0;
+  int64_t noise_size_ = 0;
+  int copies_ = 1;
 };
 
 // The parameters of a network in one flat float32 vector.
@@ -94,6 +148,22 @@ class FlatParameters {
   at::Tensor flat_;
   at::Tensor gradient_;
   std::vector<at::Tensor> views_;
+};
+
+// Noise for the forward passes of a noisy network. Thread-compatible.
+class NoiseSource {
+ public:
+  NoiseSource(const Network& network, uint64_t seed)
+      : size_(network.noise_size()), random_(seed) {}
+
+  // A new draw, float32 [network.noise_size()]; undefined if that is 0.
+  at::Tensor Sample();
+
+  Random& random() { return random_; }
+
+ private:
+  const int64_t size_;
+  Random random_;
 };
 
 }  // namespace qfleet

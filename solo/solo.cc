@@ -44,7 +44,9 @@ class ActorSide {
         actor_(config.algorithm(), std::move(environments),
                Explorer::Ladder(OneActor(config.actors()), 0,
                                 MixSeed(config.seed(), 2)),
-               policy_, writer_) {}
+               policy_, writer_) {
+    policy_.Explore(MixSeed(config.seed(), 5));
+  }
 
   // `ended`, asked after each round of environment steps, counts them too.
   absl::Status Step(const std::function<bool()>& interrupted,
@@ -119,7 +121,7 @@ absl::StatusOr<Outcome> TrainSolo(const v1::Config& config,
                             MixSeed(config.seed(), 1)));
   QFLEET_ASSIGN_OR_RETURN(
       std::shared_ptr<const Network> network,
-      Network::Make(config.network(), environments->spec()));
+      Network::Make(config, environments->spec()));
   QFLEET_ASSIGN_OR_RETURN(
       std::unique_ptr<LocalReplay> replay,
       LocalReplay::Create(WholeTable(config), MixSeed(config.seed(), 3)));

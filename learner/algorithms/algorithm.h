@@ -24,8 +24,11 @@ namespace qfleet {
 struct UpdateResult {
   double loss = 0;
   std::vector<float> priorities;  // [B], unweighted |TD error|.
-  double mean_q = 0;              // Of the greedy actions.
-  double gradient_norm = 0;       // Before clipping.
+  // The loss or the gradient was not finite: nothing has changed, and there are
+  // no priorities.
+  bool skipped = false;
+  double mean_q = 0;         // Of the greedy actions.
+  double gradient_norm = 0;  // Before clipping.
 };
 
 // Thread-compatible. May throw LibTorch's exceptions, which the loop catches.

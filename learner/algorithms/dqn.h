@@ -1,47 +1,29 @@
-// Deep Q-learning (Mnih et al. 2015): with Double Q-learning, n-step returns,
-// importance weights, Huber loss and Adam. The table's columns: observation
-// and next_observation (views), action, return, discount.
+// Deep Q-learning (Mnih et al. 2015), or Double DQN (van Hasselt et al. 2016):
+//   target = return + discount * Qbar(s', a*)
+//   loss   = mean(weight * huber(target - Q(s, a)))
+// with a* the best legal action of Q (double) or of Qbar, the target network.
 
 #ifndef QFLEET_LEARNER_ALGORITHMS_DQN_H_
 #define QFLEET_LEARNER_ALGORITHMS_DQN_H_
 
-#include <memory>
-#include <string>
-#include <vector>
-
-#include "learner/algorithms/algorithm.h"
-#include "model/adam.h"
-#include "model/network.h"
+#include "learner/algorithms/value_algorithm.h"
 
 namespace qfleet {
 
-class Dqn : public Algorithm {
+class Dqn : public ValueAlgorithm {
  public:
-  // Weights are initialised from config.seed().
-  Dqn(const v1::Config& config, std::shared_ptr<const Network> network);
+  Dqn(const v1::Config& config, std::shared_ptr<const Network> network)
+      : Dqn(config, std::move(network),
+            config.algorithm().dqn().huber_delta()) {}
+  Dqn(const v1::Config& config, std::shared_ptr<const Network> network,
+      double huber_delta)
+      : ValueAlgorithm(config, std::move(network)), huber_delta_(huber_delta) {}
 
-  UpdateResult Update(const Batch& batch) override;
-  int64_t updates() const override { return optimizer_.steps(); }
-  std::string Publish() const override;
-  const Network& network() const override { return *network_; }
-  std::vector<v1::NamedTensor> Save() override;
-  absl::Status Load(int64_t updates,
-                    const std::vector<v1::NamedTensor>& tensors) override;
+ protected:
+  Loss ComputeLoss(const Batch& batch) override;
 
  private:
-  // The named flat vectors of Save and Load.
-  struct Part {
-    const char* name;
-    absl::Span<float> values;
-  };
-  std::vector<Part> Parts();
-
-  const v1::AlgorithmConfig config_;
-  const v1::OptimizerConfig optimizer_config_;
-  const std::shared_ptr<const Network> network_;
-  FlatParameters online_;
-  FlatParameters target_;
-  Adam optimizer_;
+  const double huber_delta_;
 };
 
 }  // namespace qfleet

@@ -76,7 +76,7 @@ class ActorTest : public testing::Test {
     auto environment = MakeEnvironment(config_.environment());
     ASSERT_TRUE(environment.ok());
     observation_ = (*environment)->spec().observation;
-    auto network = Network::Make(config_.network(), (*environment)->spec());
+    auto network = Network::Make(config_, (*environment)->spec());
     ASSERT_TRUE(network.ok());
     network_ = *network;
     policy_ = std::make_unique<Policy>(network_, observation_);

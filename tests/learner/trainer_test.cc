@@ -53,26 +53,53 @@ class ScriptedSampler : public Sampler {
   std::vector<float> priorities;
 };
 
-// It was reported as a usage error, and the broken values went to the replay.
-TEST(TrainerTest, DivergenceIsAnErrorOfItsOwnAndReachesNoShard) {
-  UpdateResult next;
-  ScriptedSampler sampler;
-  Trainer trainer({}, std::make_unique<ScriptedAlgorithm>(next), sampler);
-  next = {.loss = 1, .priorities = {2}};
-  EXPECT_TRUE(trainer.Step().ok());
-  const double nan = std::numeric_limits<double>::quiet_NaN();
-  const float infinity = std::numeric_limits<float>::infinity();
-  for (const UpdateResult& broken :
-       {UpdateResult{.loss = nan, .priorities = {2}},
-        UpdateResult{.loss = 1, .priorities = {infinity}}}) {
-    next = broken;
-    absl::Status status = trainer.Step();
-    EXPECT_TRUE(absl::IsInternal(status)) << status;
-    EXPECT_THAT(std::string(status.message()),
-                testing::HasSubstr(absl::StrCat("update ", trainer.updates())));
+class TrainerTest : public testing::Test {
+ protected:
+  TrainerTest() {
+    config_.mutable_learner()->set_max_skipped_updates(3);
+    trainer_ = std::make_unique<Trainer>(
+        config_, std::make_unique<ScriptedAlgorithm>(next_), sampler_);
   }
-  EXPECT_THAT(sampler.priorities, testing::ElementsAre(2));
-  EXPECT_EQ(trainer.TakeAccount().updates, 1);
+
+  absl::Status StepWith(const UpdateResult& result) {
+    next_ = result;
+    return trainer_->Step();
+  }
+
+  const UpdateResult good_{.loss = 1, .priorities = {2}};
+  const UpdateResult bad_{.loss = std::numeric_limits<double>::quiet_NaN(),
+                          .skipped = true};
+  v1::Config config_;
+  UpdateResult next_;
+  ScriptedSampler sampler_;
+  std::unique_ptr<Trainer> trainer_;
+};
+
+TEST_F(TrainerTest, ASkippedUpdateIsCountedAndReachesNoShard) {
+  EXPECT_TRUE(StepWith(good_).ok());
+  EXPECT_TRUE(StepWith(bad_).ok());
+  EXPECT_TRUE(StepWith(bad_).ok());
+  EXPECT_TRUE(StepWith(good_).ok());
+  EXPECT_EQ(trainer_->skipped(), 2);
+  EXPECT_THAT(sampler_.priorities, testing::ElementsAre(2, 2));
+  const TrainerAccount account = trainer_->TakeAccount();
+  EXPECT_EQ(account.updates, 2);
+  EXPECT_EQ(account.loss, 2);  // Not poisoned.
+}
+
+TEST_F(TrainerTest, TooManySkippedInARowAreDivergence) {
+  EXPECT_TRUE(StepWith(bad_).ok());
+  EXPECT_TRUE(StepWith(bad_).ok());
+  EXPECT_TRUE(StepWith(good_).ok());
+  EXPECT_TRUE(StepWith(bad_).ok());
+  EXPECT_TRUE(StepWith(bad_).ok());
+  absl::Status status = StepWith(bad_);
+  EXPECT_TRUE(absl::IsInternal(status)) << status;
+  EXPECT_EQ(status.message(),
+            absl::StrCat("update ", trainer_->updates() + 1,
+                         ": loss = nan, gradient norm = 0: allowed is finite; "
+                         "training diverged (3 updates in a row were skipped, "
+                         "learner.max_skipped_updates)"));
 }
 
 }  // namespace

@@ -4,12 +4,14 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/adam.h"
 #include "model/network.h"
+#include "model/rmsprop.h"
 #include "model/tensors.h"
 #include "nlohmann/json.hpp"
 
@@ -26,10 +28,10 @@ EnvironmentSpec Spec(v1::DType dtype, std::vector<int64_t> shape,
   return spec;
 }
 
-v1::NetworkConfig Config(std::vector<int> hidden, bool dueling) {
-  v1::NetworkConfig config;
-  for (int size : hidden) config.add_hidden(size);
-  config.set_dueling(dueling);
+v1::Config Config(std::vector<int> hidden, bool dueling) {
+  v1::Config config;
+  for (int size : hidden) config.mutable_network()->add_hidden(size);
+  config.mutable_network()->set_dueling(dueling);
   return config;
 }
 
@@ -134,7 +136,8 @@ TEST(FlatParametersTest, InitialValuesAreBoundedByTheFanIn) {
   Random random(4);
   parameters.Initialize(*network, random);
   for (const ParameterSpec& spec : network->parameters()) {
-    const double bound = 1 / std::sqrt(static_cast<double>(spec.fan_in));
+    const double bound =
+        1 / std::sqrt(spec.name.starts_with("encoder") ? 4.0 : 256.0);
     double largest = 0;
     for (float value : parameters.values().subspan(spec.offset, spec.size)) {
       largest = std::max(largest, std::abs(static_cast<double>(value)));
@@ -144,6 +147,128 @@ TEST(FlatParametersTest, InitialValuesAreBoundedByTheFanIn) {
       EXPECT_GT(largest, 0.9 * bound) << spec.name;
     }
   }
+}
+
+TEST(NetworkTest, NoisyConvolutionsMatchTheIndependentImplementation) {
+  std::ifstream file(QFLEET_SOURCE_DIR "/tests/golden/network.json");
+  const nlohmann::json golden = nlohmann::json::parse(file);
+  v1::Config config = Config({6}, true);
+  for (auto [channels, kernel, stride] : {std::tuple(3, 3, 1), {4, 2, 2}}) {
+    v1::ConvolutionConfig* layer = config.mutable_network()->add_convolutions();
+    layer->set_channels(channels);
+    layer->set_kernel(kernel);
+    layer->set_stride(stride);
+  }
+  config.mutable_network()->set_noisy(true);
+  v1::RainbowConfig* rainbow = config.mutable_algorithm()->mutable_rainbow();
+  rainbow->set_atoms(5);
+  rainbow->set_v_min(-1);
+  rainbow->set_v_max(1);
+  auto network = *Network::Make(config, Spec(v1::FLOAT32, {2, 6, 8}, 3));
+  EXPECT_EQ(
+      network->signature(),
+      "float32[2,6,8] conv 3@3s1 4@2s2 mlp 6 dueling 3 atoms 5 from -1 to "
+      "1 noisy");
+  auto floats = [&golden](const char* name) {
+    return golden[name].get<std::vector<float>>();
+  };
+  FlatParameters parameters(*network, /*trainable=*/true);
+  const std::vector<float> start = floats("parameters");
+  ASSERT_EQ(start.size(), parameters.values().size());
+  std::memcpy(parameters.values().data(), start.data(),
+              start.size() * sizeof(float));
+  const at::Tensor output = network->Forward(
+      parameters.views(), at::tensor(floats("observation")).view({5, 2, 6, 8}),
+      at::tensor(floats("noise")));
+  const at::Tensor values = network->Values(output);
+  EXPECT_TRUE(at::allclose(output.reshape({-1}), at::tensor(floats("output")),
+                           1e-4, 1e-5));
+  EXPECT_TRUE(at::allclose(values.reshape({-1}), at::tensor(floats("values")),
+                           1e-4, 1e-5));
+  (values.reshape({-1}) * at::tensor(floats("factors"))).sum().backward();
+  const std::vector<float> gradient = floats("gradient");
+  EXPECT_THAT(parameters.gradient(),
+              testing::Pointwise(testing::FloatNear(2e-5), gradient));
+}
+
+TEST(NetworkTest, WithoutNoiseANoisyNetworkIsItsMean) {
+  v1::Config config = Config({6}, true);
+  const EnvironmentSpec spec = Spec(v1::FLOAT32, {4}, 3);
+  auto plain = *Network::Make(config, spec);
+  config.mutable_network()->set_noisy(true);
+  auto noisy = *Network::Make(config, spec);
+  EXPECT_EQ(noisy->parameter_count(), 2 * plain->parameter_count());
+  FlatParameters mean(*plain), both(*noisy);
+  Random one(3), other(3);
+  mean.Initialize(*plain, one);
+  both.Initialize(*noisy, other);
+  const at::Tensor x = at::ones({2, 4});
+  EXPECT_TRUE(at::equal(noisy->Forward(both.views(), x),
+                        plain->Forward(mean.views(), x)));
+  NoiseSource source(*noisy, 5);
+  EXPECT_FALSE(at::equal(noisy->Forward(both.views(), x, source.Sample()),
+                         noisy->Forward(both.views(), x)));
+}
+
+// f(x) = sign(x) sqrt(|x|) of a standard normal: mean 0, E f^2 = E|x| =
+// sqrt(2 / pi), E f^4 = 1.
+TEST(NoiseSourceTest, IsTheRootOfAStandardNormal) {
+  v1::Config config = Config({500}, false);
+  config.mutable_network()->set_noisy(true);
+  auto network = *Network::Make(config, Spec(v1::FLOAT32, {1}, 2));
+  NoiseSource source(*network, 6);
+  at::Tensor f = at::cat({source.Sample(), source.Sample()});
+  for (int i = 0; i < 50; ++i) f = at::cat({f, source.Sample()});
+  f = f.to(at::kDouble);
+  const double n = static_cast<double>(f.numel());
+  EXPECT_NEAR(f.mean().item<double>(), 0, 4 / std::sqrt(n));
+  EXPECT_NEAR(f.square().mean().item<double>(), std::sqrt(2 / M_PI),
+              4 / std::sqrt(n));
+  EXPECT_NEAR(f.pow(4).mean().item<double>(), 1, 8 / std::sqrt(n));
+}
+
+TEST(NetworkTest, CopiesStandOneAfterAnother) {
+  v1::Config config = Config({6}, true);
+  const EnvironmentSpec spec = Spec(v1::FLOAT32, {4}, 3);
+  auto one = *Network::Make(config, spec);
+  config.mutable_algorithm()->mutable_i_dqn()->set_networks(3);
+  auto three = *Network::Make(config, spec);
+  EXPECT_EQ(three->copies(), 3);
+  EXPECT_EQ(three->copy_size(), one->parameter_count());
+  EXPECT_EQ(three->parameters().back().name, "network.2.head.bias");
+  FlatParameters all(*three), single(*one);
+  Random random(8);
+  all.Initialize(*three, random);
+  const at::Tensor x = at::ones({1, 4});
+  for (int k = 0; k < 3; ++k) {
+    std::memcpy(single.values().data(), &all.values()[k * three->copy_size()],
+                one->parameter_count() * sizeof(float));
+    EXPECT_TRUE(at::equal(three->Forward(all.views(), x, {}, k),
+                          one->Forward(single.views(), x)));
+  }
+}
+
+TEST(RmsPropTest, FollowsPyTorch) {
+  std::ifstream file(QFLEET_SOURCE_DIR "/tests/golden/rmsprop.json");
+  const nlohmann::json golden = nlohmann::json::parse(file);
+  std::vector<float> x = golden["start"];
+  RmsProp rmsprop({.decay = 0.95, .epsilon = 0.01}, x.size());
+  for (const std::vector<float> gradient : golden["gradients"]) {
+    rmsprop.Step(absl::MakeSpan(x), gradient, 1, 2.5e-2);
+  }
+  EXPECT_THAT(x, testing::Pointwise(testing::FloatNear(2e-5),
+                                    golden["end"].get<std::vector<float>>()));
+}
+
+TEST(OptimizerTest, TheLearningRateFallsAsConfigured) {
+  v1::OptimizerConfig config;
+  config.set_learning_rate(0.5);
+  EXPECT_EQ(LearningRate(config, 1000), 0.5);
+  config.set_decay_updates(100);
+  config.set_final_learning_rate_share(0.2);
+  EXPECT_EQ(LearningRate(config, 0), 0.5);
+  EXPECT_NEAR(LearningRate(config, 50), 0.3, 1e-12);
+  EXPECT_NEAR(LearningRate(config, 1000), 0.1, 1e-12);
 }
 
 // Two steps by hand: m = 0.1 g, v = 0.001 g^2, corrected to g and g^2.

@@ -1,7 +1,7 @@
 // A number that changes linearly over updates, then stays.
 
-#ifndef QFLEET_LEARNER_SCHEDULE_H_
-#define QFLEET_LEARNER_SCHEDULE_H_
+#ifndef QFLEET_COMMON_SCHEDULE_H_
+#define QFLEET_COMMON_SCHEDULE_H_
 
 #include <algorithm>
 #include <cstdint>
@@ -18,4 +18,4 @@ inline double Linear(double begin, double end, int64_t over, int64_t at) {
 
 }  // namespace qfleet
 
-#endif  // QFLEET_LEARNER_SCHEDULE_H_
+#endif  // QFLEET_COMMON_SCHEDULE_H_

@@ -1,0 +1,45 @@
+#include "learner/algorithms/iterated_dqn.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include "learner/losses.h"
+
+namespace qfleet {
+
+// Copy i of the online networks is Q_{i+1}, copy i of the targets Qbar_i: the
+// one fits the other's image.
+IteratedDqn::Loss IteratedDqn::ComputeLoss(const Batch& batch) {
+  const at::Tensor actions = batch["action"].to(at::kLong);
+  Loss all;
+  for (int i = 0; i < network().copies(); ++i) {
+    at::Tensor target;  // [B]
+    {
+      c10::NoGradGuard no_gradient;
+      const at::Tensor next = Target(batch["next_observation"], i);
+      target = ValueTarget(batch, ValueOf(next, ChooseNext(batch, next, i)));
+    }
+    const at::Tensor q = Online(batch["observation"], i);  // [B, A]
+    const at::Tensor td = target - ValueOf(q, actions);    // [B]
+    const at::Tensor loss = WeightedMean(
+        Huber(td, config().i_dqn().huber_delta()), batch.weights());
+    if (i == 0) {
+      all = {.loss = loss, .td = td, .values = q};
+    } else {
+      all.loss = all.loss + loss;
+    }
+  }
+  return all;
+}
+
+void IteratedDqn::UpdateTargets(int64_t updates) {
+  const int copies = network().copies();
+  if (updates % config().target_period() == 0) {
+    for (int i = 0; i < copies; ++i) MoveTarget(i, i, config().target_tau());
+    for (int i = 0; i + 1 < copies; ++i) CopyOnline(i, i + 1);
+  } else if (updates % config().i_dqn().sync_period() == 0) {
+    for (int i = 1; i < copies; ++i) MoveTarget(i, i - 1, 1);
+  }
+}
+
+}  // namespace qfleet

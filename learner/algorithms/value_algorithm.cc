@@ -1,0 +1,198 @@
+#include "learner/algorithms/value_algorithm.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/random.h"
+#include "learner/losses.h"
+
+namespace qfleet {
+namespace {
+
+constexpr char kNoise[] = "noise.generator";
+
+v1::NamedTensor MakeTensor(const std::string& name, v1::DType dtype,
+                           int64_t size, absl::string_view data) {
+  v1::NamedTensor tensor;
+  tensor.mutable_spec()->set_name(name);
+  tensor.mutable_spec()->set_dtype(dtype);
+  tensor.mutable_spec()->add_shape(size);
+  tensor.set_data(data.data(), data.size());
+  return tensor;
+}
+
+absl::string_view Bytes(absl::Span<const float> values) {
+  return absl::string_view(reinterpret_cast<const char*>(values.data()),
+                           values.size() * sizeof(float));
+}
+
+const std::string* FindData(const std::vector<v1::NamedTensor>& tensors,
+                            absl::string_view name) {
+  for (const v1::NamedTensor& tensor : tensors) {
+    if (tensor.spec().name() == name) return &tensor.data();
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+ValueAlgorithm::ValueAlgorithm(const v1::Config& config,
+                               std::shared_ptr<const Network> network)
+    : config_(config.algorithm()),
+      optimizer_config_(config.optimizer()),
+      network_(std::move(network)),
+      online_(*network_, /*trainable=*/true),
+      target_(*network_),
+      optimizer_(
+          MakeOptimizer(config.optimizer(), network_->parameter_count())),
+      noise_(*network_, MixSeed(config.seed(), 4)) {
+  Random random(MixSeed(config.seed(), 0));
+  online_.Initialize(*network_, random);
+  target_.CopyFrom(online_);
+}
+
+UpdateResult ValueAlgorithm::Update(const Batch& batch) {
+  const Loss loss = ComputeLoss(batch);
+  online_.ZeroGradient();
+  loss.loss.backward();
+
+  c10::NoGradGuard no_gradient;
+  UpdateResult result;
+  result.loss = loss.loss.item<float>();
+  result.gradient_norm = Norm(online_.gradient());
+  result.skipped =
+      !std::isfinite(result.loss) || !std::isfinite(result.gradient_norm);
+  if (result.skipped) return result;
+  const double limit = config_.max_gradient_norm();
+  const double scale = limit > 0 && result.gradient_norm > limit
+                           ? limit / result.gradient_norm
+                           : 1;
+  optimizer_->Step(online_.values(), online_.gradient(), scale,
+                   LearningRate(optimizer_config_, updates()));
+  UpdateTargets(updates());
+
+  result.mean_q = loss.values.amax(1).mean().item<float>();
+  const at::Tensor priorities = loss.td.abs().contiguous();
+  const float* data = priorities.data_ptr<float>();
+  result.priorities.assign(data, data + priorities.numel());
+  return result;
+}
+
+void ValueAlgorithm::UpdateTargets(int64_t updates) {
+  if (updates % config_.target_period() != 0) return;
+  for (int k = 0; k < network_->copies(); ++k) {
+    MoveTarget(k, k, config_.target_tau());
+  }
+}
+
+at::Tensor ValueAlgorithm::Online(const at::Tensor& observation, int copy) {
+  return network_->Forward(online_.views(), observation, noise_.Sample(), copy);
+}
+
+at::Tensor ValueAlgorithm::Target(const at::Tensor& observation, int copy) {
+  return network_->Forward(target_.views(), observation, noise_.Sample(), copy);
+}
+
+at::Tensor ValueAlgorithm::ChooseNext(const Batch& batch,
+                                      const at::Tensor& target_output,
+                                      int online_copy) {
+  const at::Tensor chooser =
+      config_.double_q() ? Online(batch["next_observation"], online_copy)
+                         : target_output;
+  return Greedy(network_->Values(chooser), batch.Find("next_action_mask"));
+}
+
+at::Tensor ValueAlgorithm::ValueTarget(const Batch& batch,
+                                       const at::Tensor& next) const {
+  // [B], or [B, N]: of each quantile.
+  at::Tensor return_ = batch["return"], discount = batch["discount"];
+  if (next.dim() == 2) {
+    return_ = return_.unsqueeze(1);
+    discount = discount.unsqueeze(1);
+  }
+  if (!config_.value_rescaling()) {
+    return BootstrapTarget(return_, discount, next);
+  }
+  return Rescale(BootstrapTarget(return_, discount, InverseRescale(next)));
+}
+
+void ValueAlgorithm::MoveTarget(int target, int online, double tau) {
+  const int64_t size = network_->copy_size();
+  absl::Span<float> to = target_.values().subspan(target * size, size);
+  absl::Span<const float> from = online_.values().subspan(online * size, size);
+  if (tau == 1) {
+    std::memcpy(to.data(), from.data(), size * sizeof(float));
+    return;
+  }
+  const float share = static_cast<float>(tau);
+  for (int64_t i = 0; i < size; ++i) to[i] += share * (from[i] - to[i]);
+}
+
+void ValueAlgorithm::CopyOnline(int to, int from) {
+  const int64_t size = network_->copy_size();
+  absl::Span<float> values = online_.values();
+  std::memcpy(&values[to * size], &values[from * size], size * sizeof(float));
+}
+
+std::string ValueAlgorithm::Publish() const {
+  return std::string(Bytes(online_.values()));
+}
+
+std::vector<Optimizer::Part> ValueAlgorithm::Parts() {
+  std::vector<Optimizer::Part> parts = {{"online", online_.values()},
+                                        {"target", target_.values()}};
+  for (const Optimizer::Part& part : optimizer_->State()) {
+    parts.push_back(part);
+  }
+  return parts;
+}
+
+std::vector<v1::NamedTensor> ValueAlgorithm::Save() {
+  std::vector<v1::NamedTensor> tensors;
+  for (const Optimizer::Part& part : Parts()) {
+    tensors.push_back(MakeTensor(part.name, v1::FLOAT32, part.values.size(),
+                                 Bytes(part.values)));
+  }
+  if (network_->noise_size() > 0) {
+    const std::string state = noise_.random().Save();
+    tensors.push_back(MakeTensor(kNoise, v1::UINT8, state.size(), state));
+  }
+  return tensors;
+}
+
+absl::Status ValueAlgorithm::Load(int64_t updates,
+                                  const std::vector<v1::NamedTensor>& tensors) {
+  const std::vector<Optimizer::Part> parts = Parts();
+  std::vector<const std::string*> found;
+  for (const Optimizer::Part& part : parts) {
+    const std::string* data = FindData(tensors, part.name);
+    if (data == nullptr || data->size() != part.values.size() * sizeof(float)) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "checkpoint tensor ", part.name, ": ",
+          data == nullptr ? "missing" : absl::StrCat(data->size(), " bytes"),
+          "; allowed is ", part.values.size() * sizeof(float), " bytes"));
+    }
+    found.push_back(data);
+  }
+  if (network_->noise_size() > 0) {
+    const std::string* state = FindData(tensors, kNoise);
+    if (state == nullptr || !noise_.random().Load(*state)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("checkpoint tensor ", kNoise, ": ",
+                       state == nullptr ? "missing" : "not a state",
+                       "; allowed is a random generator's state"));
+    }
+  }
+  for (size_t i = 0; i < parts.size(); ++i) {
+    std::memcpy(parts[i].values.data(), found[i]->data(), found[i]->size());
+  }
+  optimizer_->set_steps(updates);
+  return absl::OkStatus();
+}
+
+}  // namespace qfleet

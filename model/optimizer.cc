@@ -1,0 +1,100 @@
+// Compiled with -fno-math-errno -fno-trapping-math, without which the square
+// roots keep the loops from being vectorised.
+
+#include "model/optimizer.h"
+
+#include <cmath>
+
+#include "common/schedule.h"
+#include "model/adam.h"
+#include "model/rmsprop.h"
+
+namespace qfleet {
+
+std::unique_ptr<Optimizer> MakeOptimizer(const v1::OptimizerConfig& config,
+                                         int64_t size) {
+  if (config.has_rmsprop()) {
+    return std::make_unique<RmsProp>(
+        RmsProp::Options{.decay = config.rmsprop().decay(),
+                         .epsilon = config.rmsprop().epsilon()},
+        size);
+  }
+  return std::make_unique<Adam>(
+      Adam::Options{.beta1 = config.adam().beta1(),
+                    .beta2 = config.adam().beta2(),
+                    .epsilon = config.adam().epsilon()},
+      size);
+}
+
+void Adam::Step(absl::Span<float> parameters, absl::Span<const float> gradient,
+                double gradient_scale, double learning_rate) {
+  ++steps_;
+  const double correction1 = 1 - std::pow(options_.beta1, steps_);
+  const double correction2 = 1 - std::pow(options_.beta2, steps_);
+  const float scale = static_cast<float>(gradient_scale);
+  const float beta1 = static_cast<float>(options_.beta1);
+  const float beta2 = static_cast<float>(options_.beta2);
+  const float rest1 = 1 - beta1;
+  const float rest2 = 1 - beta2;
+  const float step = static_cast<float>(learning_rate / correction1);
+  const float root_scale = static_cast<float>(1 / std::sqrt(correction2));
+  const float epsilon = static_cast<float>(options_.epsilon);
+  const int64_t size = static_cast<int64_t>(parameters.size());
+  float* __restrict x = parameters.data();
+  const float* __restrict g = gradient.data();
+  float* __restrict m = first_.data();
+  float* __restrict v = second_.data();
+  for (int64_t i = 0; i < size; ++i) {
+    const float gi = g[i] * scale;
+    m[i] = beta1 * m[i] + rest1 * gi;
+    v[i] = beta2 * v[i] + rest2 * gi * gi;
+    x[i] -= step * m[i] / (std::sqrt(v[i]) * root_scale + epsilon);
+  }
+}
+
+void RmsProp::Step(absl::Span<float> parameters,
+                   absl::Span<const float> gradient, double gradient_scale,
+                   double learning_rate) {
+  ++steps_;
+  const float scale = static_cast<float>(gradient_scale);
+  const float decay = static_cast<float>(options_.decay);
+  const float rest = 1 - decay;
+  const float step = static_cast<float>(learning_rate);
+  const float epsilon = static_cast<float>(options_.epsilon);
+  const int64_t size = static_cast<int64_t>(parameters.size());
+  float* __restrict x = parameters.data();
+  const float* __restrict g = gradient.data();
+  float* __restrict m = mean_.data();
+  float* __restrict v = square_.data();
+  for (int64_t i = 0; i < size; ++i) {
+    const float gi = g[i] * scale;
+    m[i] = decay * m[i] + rest * gi;
+    v[i] = decay * v[i] + rest * gi * gi;
+    const float variance = v[i] - m[i] * m[i];
+    x[i] -= step * gi / (std::sqrt(variance > 0 ? variance : 0.0f) + epsilon);
+  }
+}
+
+double LearningRate(const v1::OptimizerConfig& config, int64_t updates) {
+  return config.learning_rate() * Linear(1, config.final_learning_rate_share(),
+                                         config.decay_updates(), updates);
+}
+
+double Norm(absl::Span<const float> values) {
+  // Eight partial sums: vectorises without reassociating one.
+  double sums[8] = {};
+  size_t i = 0;
+  for (; i + 8 <= values.size(); i += 8) {
+    for (int j = 0; j < 8; ++j) {
+      sums[j] += static_cast<double>(values[i + j]) * values[i + j];
+    }
+  }
+  double total = 0;
+  for (; i < values.size(); ++i) {
+    total += static_cast<double>(values[i]) * values[i];
+  }
+  for (double sum : sums) total += sum;
+  return std::sqrt(total);
+}
+
+}  // namespace qfleet
