@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <stdexcept>
 #include <utility>
@@ -25,6 +27,12 @@ Batch::Batch(const v1::TableSignature& signature, const SampleBatch& sample,
   }
   const std::vector<float> weights =
       ImportanceWeights(sample.scaled_probability, beta);
+  if (rows_ > 0) {
+    // The largest weight is the least probable row's.
+    max_weight_ = std::pow(*std::min_element(sample.scaled_probability.begin(),
+                                             sample.scaled_probability.end()),
+                           -beta);
+  }
   weights_ = at::empty({rows_}, at::kFloat);
   std::memcpy(weights_.data_ptr<float>(), weights.data(),
               weights.size() * sizeof(float));

@@ -30,12 +30,15 @@ class Batch {
   // Undefined for a column that is not there.
   at::Tensor Find(absl::string_view column) const;
 
-  const at::Tensor& weights() const { return weights_; }  // float32 [B]
+  // Importance weights over their maximum, float32 [B], and the maximum.
+  const at::Tensor& weights() const { return weights_; }
+  double max_weight() const { return max_weight_; }
 
  private:
   int rows_;
   std::vector<std::pair<std::string, at::Tensor>> columns_;
   at::Tensor weights_;
+  double max_weight_ = 1;
 };
 
 }  // namespace qfleet

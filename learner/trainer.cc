@@ -35,6 +35,9 @@ absl::Status Trainer::Step() {
   Lap lap;
   absl::StatusOr<std::unique_ptr<SampleBatch>> sample = sampler_.Next();
   account_.wait_seconds += lap.Seconds();
+  if (absl::IsDeadlineExceeded(sample.status())) {
+    QFLEET_RETURN_IF_ERROR(TakePart(/*stop=*/false));
+  }
   if (!sample.ok()) return sample.status();
   return Update(**sample, lap);
 }
@@ -52,8 +55,8 @@ absl::Status Trainer::Update(const SampleBatch& sample, Lap& lap) {
         absl::StrCat("update ", updates() + 1, ": ", error.what()));
   }
   account_.update_seconds += lap.Seconds();
-  if (result.skipped) return Skipped(result);
-  skipped_in_a_row_ = 0;
+  QFLEET_RETURN_IF_ERROR(Finish(result));
+  if (result.skipped) return absl::OkStatus();
   ++account_.updates;
   account_.loss += result.loss;
   account_.mean_q += result.mean_q;
@@ -62,6 +65,30 @@ absl::Status Trainer::Update(const SampleBatch& sample, Lap& lap) {
       sampler_.UpdatePriorities(sample.keys, result.priorities);
   account_.priority_seconds += lap.Seconds();
   return status;
+}
+
+absl::Status Trainer::StopAll() {
+  absl::Status status = TakePart(/*stop=*/true);
+  return absl::IsCancelled(status) ? absl::OkStatus() : status;
+}
+
+// With the others, without a batch.
+absl::Status Trainer::TakePart(bool stop) {
+  try {
+    return Finish(algorithm_->TakePart(stop));
+  } catch (const std::exception& error) {
+    return absl::InternalError(
+        absl::StrCat("update ", updates() + 1, ": ", error.what()));
+  }
+}
+
+absl::Status Trainer::Finish(const UpdateResult& result) {
+  if (result.stopped) {
+    return absl::CancelledError("another learner of the job asked all to stop");
+  }
+  if (result.skipped) return Skipped(result);
+  skipped_in_a_row_ = 0;
+  return absl::OkStatus();
 }
 
 absl::Status Trainer::Skipped(const UpdateResult& result) {

@@ -33,9 +33,14 @@ class Trainer {
           Sampler& sampler);
 
   // One update. DEADLINE_EXCEEDED: the replay had nothing yet; call again.
+  // CANCELLED: another learner of the job asked all to stop.
   // Other errors end the run. INTERNAL: LibTorch's, or too many updates in a
   // row were skipped; the weights are then as after the last update.
   absl::Status Step();
+
+  // Where several learners train together: asks all to stop. Each one's Step
+  // gives CANCELLED then.
+  absl::Status StopAll();
 
   Algorithm& algorithm() { return *algorithm_; }
   int64_t updates() const { return algorithm_->updates(); }
@@ -48,6 +53,8 @@ class Trainer {
 
   absl::Status Update(const SampleBatch& sample, Lap& lap);
 
+  absl::Status TakePart(bool stop);
+  absl::Status Finish(const UpdateResult& result);
   absl::Status Skipped(const UpdateResult& result);
 
   const v1::ReplayConfig config_;

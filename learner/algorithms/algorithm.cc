@@ -13,7 +13,7 @@
 namespace qfleet {
 
 absl::StatusOr<std::unique_ptr<Algorithm>> MakeAlgorithm(
-    const v1::Config& config) {
+    const v1::Config& config, Collective* collective) {
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Environment> environment,
                           MakeEnvironment(config.environment()));
   QFLEET_ASSIGN_OR_RETURN(std::shared_ptr<const Network> network,
@@ -21,22 +21,42 @@ absl::StatusOr<std::unique_ptr<Algorithm>> MakeAlgorithm(
   const v1::AlgorithmConfig& algorithm = config.algorithm();
   switch (algorithm.kind_case()) {
     case v1::AlgorithmConfig::kDqn:
-      return std::make_unique<Dqn>(config, std::move(network));
+      return std::make_unique<Dqn>(config, std::move(network), collective);
     case v1::AlgorithmConfig::kRainbow:
       if (algorithm.rainbow().distributional()) {
-        return std::make_unique<CategoricalDqn>(config, std::move(network));
+        return std::make_unique<CategoricalDqn>(config, std::move(network),
+                                                collective);
       }
-      return std::make_unique<Dqn>(config, std::move(network),
+      return std::make_unique<Dqn>(config, std::move(network), collective,
                                    algorithm.rainbow().huber_delta());
     case v1::AlgorithmConfig::kQrDqn:
-      return std::make_unique<QrDqn>(config, std::move(network));
+      return std::make_unique<QrDqn>(config, std::move(network), collective);
     case v1::AlgorithmConfig::kIDqn:
-      return std::make_unique<IteratedDqn>(config, std::move(network));
+      return std::make_unique<IteratedDqn>(config, std::move(network),
+                                           collective);
     case v1::AlgorithmConfig::KIND_NOT_SET:
       break;
   }
   return absl::InvalidArgumentError(
       "algorithm has no kind: allowed is dqn, rainbow, qr_dqn, i_dqn");
+}
+
+absl::Status ShareState(Algorithm& algorithm, Collective& collective) {
+  v1::Checkpoint state;
+  if (collective.rank() == 0) {
+    state.set_updates(algorithm.updates());
+    for (v1::NamedTensor& tensor : algorithm.Save()) {
+      *state.add_algorithm() = std::move(tensor);
+    }
+  }
+  std::string bytes = state.SerializeAsString();
+  QFLEET_RETURN_IF_ERROR(collective.Broadcast(bytes));
+  if (collective.rank() == 0) return absl::OkStatus();
+  if (!state.ParseFromString(bytes)) {
+    return absl::InternalError("rank 0's state does not parse");
+  }
+  return algorithm.Load(state.updates(),
+                        {state.algorithm().begin(), state.algorithm().end()});
 }
 
 }  // namespace qfleet

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "learner/batch.h"
+#include "learner/collective.h"
 #include "model/network.h"
 #include "qfleet/v1/checkpoint.pb.h"
 #include "qfleet/v1/config.pb.h"
@@ -27,6 +28,8 @@ struct UpdateResult {
   // The loss or the gradient was not finite: nothing has changed, and there are
   // no priorities.
   bool skipped = false;
+  // A learner of the job asked all to stop: nothing has changed.
+  bool stopped = false;
   double mean_q = 0;         // Of the greedy actions.
   double gradient_norm = 0;  // Before clipping.
 };
@@ -36,8 +39,12 @@ class Algorithm {
  public:
   virtual ~Algorithm() = default;
 
-  // One optimizer step.
+  // One optimizer step. Where several learners train together, it waits for
+  // theirs, and throws if one of them is gone.
   virtual UpdateResult Update(const Batch& batch) = 0;
+  // Where several learners train together: takes part in the others' step
+  // without a batch, or asks all to stop.
+  virtual UpdateResult TakePart(bool /*stop*/) { return {}; }
   virtual int64_t updates() const = 0;
 
   // The parameters that actors run, float32, flat.
@@ -52,9 +59,13 @@ class Algorithm {
                             const std::vector<v1::NamedTensor>& tensors) = 0;
 };
 
-// The one that config.algorithm() names.
+// The one that config.algorithm() names. `collective`: of the learners that
+// train together, which must outlive it; null: there is one.
 absl::StatusOr<std::unique_ptr<Algorithm>> MakeAlgorithm(
-    const v1::Config& config);
+    const v1::Config& config, Collective* collective = nullptr);
+
+// Gives every rank rank 0's state.
+absl::Status ShareState(Algorithm& algorithm, Collective& collective);
 
 }  // namespace qfleet
 

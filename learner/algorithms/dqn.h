@@ -6,18 +6,24 @@
 #ifndef QFLEET_LEARNER_ALGORITHMS_DQN_H_
 #define QFLEET_LEARNER_ALGORITHMS_DQN_H_
 
+#include <memory>
+#include <utility>
+
 #include "learner/algorithms/value_algorithm.h"
 
 namespace qfleet {
 
 class Dqn : public ValueAlgorithm {
  public:
-  Dqn(const v1::Config& config, std::shared_ptr<const Network> network)
-      : Dqn(config, std::move(network),
+  // The delta of config.algorithm().dqn(), or another algorithm's.
+  Dqn(const v1::Config& config, std::shared_ptr<const Network> network,
+      Collective* collective = nullptr)
+      : Dqn(config, std::move(network), collective,
             config.algorithm().dqn().huber_delta()) {}
   Dqn(const v1::Config& config, std::shared_ptr<const Network> network,
-      double huber_delta)
-      : ValueAlgorithm(config, std::move(network)), huber_delta_(huber_delta) {}
+      Collective* collective, double huber_delta)
+      : ValueAlgorithm(config, std::move(network), collective),
+        huber_delta_(huber_delta) {}
 
  protected:
   Loss ComputeLoss(const Batch& batch) override;

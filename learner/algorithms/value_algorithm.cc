@@ -3,8 +3,10 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <stdexcept>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -42,7 +44,8 @@ const std::string* FindData(const std::vector<v1::NamedTensor>& tensors,
 }  // namespace
 
 ValueAlgorithm::ValueAlgorithm(const v1::Config& config,
-                               std::shared_ptr<const Network> network)
+                               std::shared_ptr<const Network> network,
+                               Collective* collective)
     : config_(config.algorithm()),
       optimizer_config_(config.optimizer()),
       network_(std::move(network)),
@@ -50,7 +53,8 @@ ValueAlgorithm::ValueAlgorithm(const v1::Config& config,
       target_(*network_),
       optimizer_(
           MakeOptimizer(config.optimizer(), network_->parameter_count())),
-      noise_(*network_, MixSeed(config.seed(), 4)) {
+      noise_(*network_, MixSeed(config.seed(), 4)),
+      collective_(collective) {
   Random random(MixSeed(config.seed(), 0));
   online_.Initialize(*network_, random);
   target_.CopyFrom(online_);
@@ -64,10 +68,34 @@ UpdateResult ValueAlgorithm::Update(const Batch& batch) {
   c10::NoGradGuard no_gradient;
   UpdateResult result;
   result.loss = loss.loss.item<float>();
+  if (collective_ != nullptr && !Average(batch.max_weight(), /*has_batch=*/true,
+                                         /*stop=*/false, result)) {
+    return result;
+  }
+  Apply(result);
+  if (result.skipped) return result;
+  result.mean_q = loss.values.amax(1).mean().item<float>();
+  const at::Tensor priorities = loss.td.abs().contiguous();
+  const float* data = priorities.data_ptr<float>();
+  result.priorities.assign(data, data + priorities.numel());
+  return result;
+}
+
+UpdateResult ValueAlgorithm::TakePart(bool stop) {
+  UpdateResult result;
+  if (collective_ == nullptr) return result;
+  online_.ZeroGradient();
+  if (Average(/*max_weight=*/0, /*has_batch=*/false, stop, result)) {
+    Apply(result);
+  }
+  return result;
+}
+
+void ValueAlgorithm::Apply(UpdateResult& result) {
   result.gradient_norm = Norm(online_.gradient());
   result.skipped =
       !std::isfinite(result.loss) || !std::isfinite(result.gradient_norm);
-  if (result.skipped) return result;
+  if (result.skipped) return;
   const double limit = config_.max_gradient_norm();
   const double scale = limit > 0 && result.gradient_norm > limit
                            ? limit / result.gradient_norm
@@ -75,12 +103,35 @@ UpdateResult ValueAlgorithm::Update(const Batch& batch) {
   optimizer_->Step(online_.values(), online_.gradient(), scale,
                    LearningRate(optimizer_config_, updates()));
   UpdateTargets(updates());
+}
 
-  result.mean_q = loss.values.amax(1).mean().item<float>();
-  const at::Tensor priorities = loss.td.abs().contiguous();
-  const float* data = priorities.data_ptr<float>();
-  result.priorities.assign(data, data + priorities.numel());
-  return result;
+bool ValueAlgorithm::Average(double max_weight, bool has_batch, bool stop,
+                             UpdateResult& result) {
+  absl::Span<float> gradient = online_.gradient();
+  const size_t n = gradient.size(), ranks = collective_->size();
+  // [gradient, each rank's largest weight, batches, stops].
+  shared_.assign(n + ranks + 2, 0);
+  // A loss that is not finite must stop all, whatever its gradient.
+  const float weight = static_cast<float>(
+      std::isfinite(result.loss) ? max_weight : result.loss * 0);
+  for (size_t i = 0; i < n; ++i) shared_[i] = gradient[i] * weight;
+  shared_[n + collective_->rank()] = weight;
+  shared_[n + ranks] = has_batch ? 1 : 0;
+  shared_[n + ranks + 1] = stop ? 1 : 0;
+  if (absl::Status status = collective_->Sum(absl::MakeSpan(shared_));
+      !status.ok()) {
+    throw std::runtime_error(std::string(status.message()));
+  }
+  result.stopped = shared_[n + ranks + 1] > 0;
+  if (result.stopped || shared_[n + ranks] == 0) return false;
+  float largest = 0;
+  for (size_t r = 0; r < ranks; ++r) largest += shared_[n + r];
+  if (std::isfinite(largest)) {
+    largest = *std::max_element(&shared_[n], &shared_[n] + ranks);
+  }
+  const float scale = 1 / (largest * shared_[n + ranks]);
+  for (size_t i = 0; i < n; ++i) gradient[i] = shared_[i] * scale;
+  return true;
 }
 
 void ValueAlgorithm::UpdateTargets(int64_t updates) {

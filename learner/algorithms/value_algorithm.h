@@ -3,8 +3,13 @@
 // An algorithm of this kind says its loss, and how its targets follow if not in
 // the usual way.
 //
-// An update: loss -> gradient -> clipped by its global norm -> optimizer ->
-// targets. If the loss or the gradient is not finite nothing of that is done.
+// An update: loss -> gradient (-> averaged over the learners that train
+// together) -> clipped by its global norm -> optimizer -> targets. If the loss
+// or the gradient is not finite nothing of that is done.
+//
+// The average is what one learner would have with all batches as one: weights
+// over the maximum of all, and one sum carries the gradients, the maxima, how
+// many had a batch and whether one wants to stop.
 
 #ifndef QFLEET_LEARNER_ALGORITHMS_VALUE_ALGORITHM_H_
 #define QFLEET_LEARNER_ALGORITHMS_VALUE_ALGORITHM_H_
@@ -23,9 +28,11 @@ class ValueAlgorithm : public Algorithm {
  public:
   // Weights and noise are seeded from config.seed(). Targets begin as copies.
   ValueAlgorithm(const v1::Config& config,
-                 std::shared_ptr<const Network> network);
+                 std::shared_ptr<const Network> network,
+                 Collective* collective = nullptr);
 
   UpdateResult Update(const Batch& batch) override;
+  UpdateResult TakePart(bool stop) override;
   int64_t updates() const override { return optimizer_->steps(); }
   std::string Publish() const override;
   const Network& network() const override { return *network_; }
@@ -67,6 +74,13 @@ class ValueAlgorithm : public Algorithm {
   const v1::AlgorithmConfig& config() const { return config_; }
 
  private:
+  // The gradient becomes the average over all learners; false: there is none,
+  // because nobody had a batch or `result.stopped`.
+  bool Average(double max_weight, bool has_batch, bool stop,
+               UpdateResult& result);
+  // Norm, optimizer, targets.
+  void Apply(UpdateResult& result);
+
   // The named flat vectors of Save and Load.
   std::vector<Optimizer::Part> Parts();
 
@@ -77,6 +91,8 @@ class ValueAlgorithm : public Algorithm {
   FlatParameters target_;
   const std::unique_ptr<Optimizer> optimizer_;
   NoiseSource noise_;
+  Collective* const collective_;
+  std::vector<float> shared_;  // What is summed.
 };
 
 }  // namespace qfleet
