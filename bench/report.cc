@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <iostream>
+#include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -77,6 +80,19 @@ double MedianRatio(absl::Span<const double> numerators,
     ratios.push_back(numerators[i] / denominators[i]);
   }
   return Median(ratios);
+}
+
+std::string MachineText() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line, model = "unknown processor";
+  while (std::getline(file, line)) {
+    if (absl::StartsWith(line, "model name")) {
+      model = line.substr(line.find(':') + 2);
+      break;
+    }
+  }
+  return absl::StrCat(model, ", ", std::thread::hardware_concurrency(),
+                      " cores");
 }
 
 void Report::Add(Row row) {
