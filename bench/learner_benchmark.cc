@@ -301,7 +301,8 @@ absl::StatusOr<Row> OverGrpc(const LearnerCase& learner_case,
   QFLEET_ASSIGN_OR_RETURN(auto over_grpc,
                           MakeTrainer(learner_case, config, *remote));
 
-  Row row = {absl::StrCat("learner over gRPC, ", learner_case.title),
+  Row row = {absl::StrCat("learner over gRPC, ", learner_case.title, ", ",
+                          over_grpc->algorithm().network().signature()),
              "updates/s",
              {Side{"sampled over gRPC", {}}, Side{"one batch in memory", {}}},
              {},
@@ -310,14 +311,23 @@ absl::StatusOr<Row> OverGrpc(const LearnerCase& learner_case,
   QFLEET_RETURN_IF_ERROR(Alternate(
       flags.rounds, row.sides, [&](size_t side) -> absl::StatusOr<double> {
         // What was prefetched while nobody measured is used up first.
+        const double cpu = OwnCpuSeconds() + shards->CpuSeconds();
+        const int64_t before = over_grpc->updates() + in_memory->updates();
         QFLEET_ASSIGN_OR_RETURN(
             const TrainerRate rate,
             RunTrainer(side == 0 ? *over_grpc : *in_memory, flags.round_seconds,
                        2 * config.learner().prefetch()));
         if (side == 0) waiting.push_back(rate.waiting);
+        row.sides[side].cost_rounds.push_back(
+            (OwnCpuSeconds() + shards->CpuSeconds() - cpu) /
+            static_cast<double>(over_grpc->updates() + in_memory->updates() -
+                                before) *
+            1e6);
         return rate.updates_per_second;
       }));
-  waiting.erase(waiting.begin());  // Of the round that is not counted.
+  // Of the round that is not counted.
+  waiting.erase(waiting.begin());
+  for (Side& side : row.sides) side.cost_rounds.erase(side.cost_rounds.begin());
   row.checks = {
       {"of the rate in memory",
        MedianRatio(row.sides[0].rounds, row.sides[1].rounds), true, 0.9},

@@ -92,16 +92,19 @@ def read_run(setting, seed):
     code, begin, end = open(f"{log}.end").read().split()
     run = {"setting": setting, "seed": seed, "exit_code": int(code),
            "reached": code == "0", "wall_seconds": float(end) - float(begin)}
+    lines = []
     if os.path.exists(f"{path}/metrics.jsonl"):
-        last = json.loads(open(f"{path}/metrics.jsonl").readlines()[-1])
+        lines = open(f"{path}/metrics.jsonl").readlines()
+    if lines:
+        last = json.loads(lines[-1])
         run["env_steps"] = last.get("env_steps")
         run["updates"] = last.get("updates")
         if "evaluation" in last:
             run["mean_return"] = last["evaluation"].get("mean_return", 0)
             run["env_steps_of_evaluation"] = last["evaluation"]["env_steps"]
     if int(code) not in (0, 3):
-        lines = open(f"{log}.txt").read().strip().splitlines()
-        run["error"] = lines[-1] if lines else "no output"
+        printed = open(f"{log}.txt").read().strip().splitlines()
+        run["error"] = printed[-1] if printed else "no output"
     return run
 
 

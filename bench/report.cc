@@ -16,7 +16,7 @@ namespace {
 
 // 1234567 as "1,234,567"; small numbers with three digits that count.
 std::string NumberText(double value) {
-  if (std::abs(value) < 1000) return absl::StrFormat("%.3g", value);
+  if (std::abs(value) < 999.5) return absl::StrFormat("%.3g", value);
   std::string digits = absl::StrFormat("%.0f", std::abs(value));
   for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) {
     digits.insert(static_cast<size_t>(at), ",");
