@@ -36,7 +36,7 @@ seen=
 for candidate in ${PYTHON:-python3 /usr/bin/python3 "${ROOT}/.venv/bin/python3"}; do
   found=$(torch_version "${candidate}") || continue
   seen+=" ${candidate} has ${found};"
-  if [[ ${found%a*} == "${version}" ]]; then
+  if [[ ${found} == "${version}" ]]; then
     python=${candidate}
     break
   fi
