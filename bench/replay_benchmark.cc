@@ -6,16 +6,13 @@
 // bench/replay.sh runs it with folders that are removed afterwards.
 
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/algorithm/container.h"
 #include "absl/status/status.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
@@ -39,19 +36,6 @@ struct Flags {
   std::string ready_file;
   double soak_seconds = 600;
 };
-
-std::string Machine() {
-  std::ifstream file("/proc/cpuinfo");
-  std::string line, model = "unknown processor";
-  while (std::getline(file, line)) {
-    if (absl::StartsWith(line, "model name")) {
-      model = line.substr(line.find(':') + 2);
-      break;
-    }
-  }
-  return absl::StrCat(model, ", ", std::thread::hardware_concurrency(),
-                      " cores");
-}
 
 // In memory, and in files if there is a folder for them.
 absl::Status MeasureRow(const NamedRow& row, RowOptions options,
@@ -81,8 +65,8 @@ absl::Status Measure(Flags flags) {
   }
   const std::string date =
       absl::FormatTime("%Y-%m-%d", absl::Now(), absl::UTCTimeZone());
-  std::cout << Machine() << ", " << date << ", median of " << flags.rows.rounds
-            << " rounds of " << flags.round_seconds
+  std::cout << MachineText() << ", " << date << ", median of "
+            << flags.rows.rounds << " rounds of " << flags.round_seconds
             << " s each side in turn\n\n";
   const std::vector<std::string> only =
       absl::StrSplit(flags.only, ',', absl::SkipEmpty());
@@ -94,7 +78,7 @@ absl::Status Measure(Flags flags) {
   }
   report.PrintChecks();
   if (flags.out.empty()) return absl::OkStatus();
-  const nlohmann::json json = {{"machine", Machine()},
+  const nlohmann::json json = {{"machine", MachineText()},
                                {"date", date},
                                {"rounds", flags.rows.rounds},
                                {"round_seconds", flags.round_seconds},

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <iostream>
+#include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -13,7 +16,7 @@ namespace {
 
 // 1234567 as "1,234,567"; small numbers with three digits that count.
 std::string NumberText(double value) {
-  if (std::abs(value) < 1000) return absl::StrFormat("%.3g", value);
+  if (std::abs(value) < 999.5) return absl::StrFormat("%.3g", value);
   std::string digits = absl::StrFormat("%.0f", std::abs(value));
   for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) {
     digits.insert(static_cast<size_t>(at), ",");
@@ -77,6 +80,19 @@ double MedianRatio(absl::Span<const double> numerators,
     ratios.push_back(numerators[i] / denominators[i]);
   }
   return Median(ratios);
+}
+
+std::string MachineText() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line, model = "unknown processor";
+  while (std::getline(file, line)) {
+    if (absl::StartsWith(line, "model name")) {
+      model = line.substr(line.find(':') + 2);
+      break;
+    }
+  }
+  return absl::StrCat(model, ", ", std::thread::hardware_concurrency(),
+                      " cores");
 }
 
 void Report::Add(Row row) {

@@ -22,6 +22,9 @@ inline double Median(absl::Span<const double> values) {
 double MedianRatio(absl::Span<const double> numerators,
                    absl::Span<const double> denominators);
 
+// "AMD EPYC, 2 cores".
+std::string MachineText();
+
 struct Side {
   std::string name;
   std::vector<double> rounds;

@@ -88,6 +88,20 @@ Shape SmallShape() {
           .max_bytes = uint64_t{1} << 30};
 }
 
+Shape MinAtarShape() {
+  return {.name = "4x10x10 floats",
+          .signature = Signature(v1::FLOAT32, {4, 10, 10}, 1),
+          .n_step = 1,
+          .max_bytes = uint64_t{1} << 30};
+}
+
+Shape StackedFramesShape() {
+  return {.name = "4x84x84 bytes",
+          .signature = Signature(v1::UINT8, {4, 84, 84}, 1),
+          .n_step = 1,
+          .max_bytes = uint64_t{2} << 30};
+}
+
 v1::TableSpec TableOf(const Shape& shape, uint64_t max_items, int shards) {
   v1::TableSpec table;
   table.set_name("replay");

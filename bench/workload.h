@@ -29,6 +29,10 @@ struct Shape {
 Shape AtariShape();
 // Observations of four floats (CartPole), no stacks.
 Shape SmallShape();
+// Observations of four channels of 10x10 floats (MinAtar), no stacks.
+Shape MinAtarShape();
+// Four frames of 84x84 bytes as one observation, no stacks.
+Shape StackedFramesShape();
 
 // One shard's part of a table with `max_items` over `shards` shards. No rate
 // limit: it is the throughput that is measured.

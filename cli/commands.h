@@ -16,6 +16,7 @@ void AddInspectCommand(CLI::App& app, int& exit_code);
 void AddLimiterCommand(CLI::App& app, int& exit_code);
 void AddCheckpointCommand(CLI::App& app, int& exit_code);
 void AddConfigCommand(CLI::App& app, int& exit_code);
+void AddPlotCommand(CLI::App& app, int& exit_code);
 
 }  // namespace qfleet
 

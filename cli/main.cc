@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
   int exit_code = qfleet::kExitFailed;
   qfleet::AddTrainCommand(app, exit_code);
   qfleet::AddEvalCommand(app, exit_code);
+  qfleet::AddPlotCommand(app, exit_code);
   qfleet::AddStatusCommand(app, exit_code);
   qfleet::AddInspectCommand(app, exit_code);
   qfleet::AddLimiterCommand(app, exit_code);

@@ -15,16 +15,19 @@ std::vector<v1::RunReport> ReportReader::Poll() {
   }
   google::protobuf::util::JsonParseOptions options;
   options.ignore_unknown_fields = true;
+  size_t begin = 0;
   size_t end = 0;
-  while ((end = rest_.find('\n')) != std::string::npos) {
+  while ((end = rest_.find('\n', begin)) != std::string::npos) {
     v1::RunReport report;
-    if (google::protobuf::util::JsonStringToMessage(rest_.substr(0, end),
-                                                    &report, options)
+    if (google::protobuf::util::JsonStringToMessage(
+            rest_.substr(begin, end - begin), &report, options)
             .ok()) {
       reports.push_back(std::move(report));
     }
-    rest_.erase(0, end + 1);
+    begin = end + 1;
   }
+  // Once, not line by line: a long run's file is read in one go.
+  rest_.erase(0, begin);
   return reports;
 }
 
