@@ -20,7 +20,7 @@
 // which the observation does not show: the value
 //              of a cell is that of a world without the limit
 // optimum      an expected return of 0.705 (without the limit, which is seldom
-//              met: a best policy takes about 8 steps)
+//              met: a best policy takes about 7 steps)
 
 #ifndef QFLEET_ENVS_GRID_WORLD_H_
 #define QFLEET_ENVS_GRID_WORLD_H_
@@ -39,8 +39,8 @@ class GridWorld : public Environment {
  public:
   static constexpr int kRows = 3;
   static constexpr int kColumns = 4;
-  static constexpr int kCells =
-      kRows * kColumns;  // Cell: row * kColumns + column.
+  // A cell's number is row * kColumns + column.
+  static constexpr int kCells = kRows * kColumns;
   static constexpr int kActions = 4;
   static constexpr int kMaxSteps = 30;
   static constexpr int kStart = 8;
