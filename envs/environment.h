@@ -56,8 +56,8 @@ class Environment {
 
   // Which actions are legal at the observation that Reset or Step wrote last:
   // mask[a] = 1, or 0 if not; `mask` has num_actions elements. At least one is
-  // legal unless that step terminated the episode. Only asked where the spec
-  // has_action_mask.
+  // legal unless that step terminated the episode. By default all are; whoever
+  // says otherwise sets has_action_mask in the spec.
   virtual void ActionMask(absl::Span<uint8_t> mask) const {
     std::fill(mask.begin(), mask.end(), uint8_t{1});
   }

@@ -9,18 +9,18 @@
 // A move goes where it should with probability 0.8 and to either side of that
 // direction with 0.1 each. Who is carried into a wall or off the board stays.
 //
-// observation  float32[12]: 1 at the agent's cell, row by row from the top,
-// else
-//              0
+// observation  float32[12]: 1 at the agent's cell, else 0, row by row from the
+//              top
 // actions      0: up, 1: right, 2: down, 3: left; illegal where a wall or the
 //              board's edge is that way (taken all the same, it is like being
 //              carried there)
-// reward       -0.04 for every step, and 1 for reaching the goal, -1 for the
-// pit terminated   at the goal and in the pit truncated    after 30 steps,
-// which the observation does not show: the value
-//              of a cell is that of a world without the limit
-// optimum      an expected return of 0.705 (without the limit, which is seldom
-//              met: a best policy takes about 7 steps)
+// reward       -0.04 for every step, and beside it 1 for reaching the goal, -1
+//              for the pit
+// terminated   at the goal and in the pit
+// truncated    after 30 steps; the observation does not show them, so that a
+//              cell's value is that of the world without this limit
+// optimum      an expected return of 0.705 without the limit, which is seldom
+//              met: a best policy takes about 7 steps
 
 #ifndef QFLEET_ENVS_GRID_WORLD_H_
 #define QFLEET_ENVS_GRID_WORLD_H_
