@@ -1,6 +1,5 @@
 #include "actor/actor.h"
 
-#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -15,8 +14,19 @@ ColumnRow RowOf(const T& value) {
   return ColumnRow(reinterpret_cast<const char*>(&value), sizeof(value));
 }
 
-float Max(absl::Span<const float> values) {
-  return *std::max_element(values.begin(), values.end());
+// Of the legal actions.
+float Max(absl::Span<const float> values, absl::Span<const uint8_t> mask) {
+  return values[ArgMax(values, mask)];
+}
+
+// A step's columns; without masks the observation is the only one.
+absl::StatusOr<uint64_t> Append(Writer& writer, int stream, bool starts,
+                                absl::Span<const char> observation,
+                                absl::Span<const uint8_t> mask) {
+  if (mask.empty()) return writer.AppendStep(stream, starts, {observation});
+  const ColumnRow mask_row(reinterpret_cast<const char*>(mask.data()),
+                           mask.size());
+  return writer.AppendStep(stream, starts, {observation, mask_row});
 }
 
 }  // namespace
@@ -29,7 +39,9 @@ Actor::Actor(const v1::AlgorithmConfig& config,
       policy_(policy),
       writer_(writer),
       streams_(environments_->size(),
-               Stream{.n_step = NStep(config.n_step(), config.gamma())}),
+               Stream{.n_step = NStep(config.n_step(), config.gamma(),
+                                      config.reward_clip(),
+                                      config.value_rescaling())}),
       actions_(environments_->size()) {}
 
 absl::Status Actor::Step() {
@@ -38,7 +50,8 @@ absl::Status Actor::Step() {
   const int actions = policy_.num_actions();
   absl::Span<const float> q = ValueObservations();
   QFLEET_RETURN_IF_ERROR(EmitValued(q));
-  explorer_.Act(q.subspan(0, n * actions), actions, absl::MakeSpan(actions_));
+  explorer_.Act(q.subspan(0, n * actions), actions,
+                environments_->action_masks(), absl::MakeSpan(actions_));
   environments_->Step(actions_);
   for (int i = 0; i < n; ++i) {
     QFLEET_RETURN_IF_ERROR(
@@ -50,9 +63,7 @@ absl::Status Actor::Step() {
 
 absl::Status Actor::Begin() {
   for (int i = 0; i < environments_->size(); ++i) {
-    QFLEET_ASSIGN_OR_RETURN(
-        streams_[i].index,
-        WriteStep(i, /*starts=*/true, environments_->observation(i)));
+    QFLEET_ASSIGN_OR_RETURN(streams_[i].index, WriteStep(i, /*starts=*/true));
   }
   begun_ = true;
   return absl::OkStatus();
@@ -84,13 +95,16 @@ absl::Status Actor::EmitValued(absl::Span<const float> q) {
     Stream& stream = streams_[i];
     if (stream.truncated) {
       stream.n_step.OnTruncated(stream.truncated_index,
-                                Max(q.subspan(extra * actions, actions)),
+                                Max(q.subspan(extra * actions, actions),
+                                    environments_->final_action_mask(i)),
                                 items_);
       stream.truncated = false;
       ++extra;
     }
-    stream.n_step.OnObservation(stream.index,
-                                Max(q.subspan(i * actions, actions)), items_);
+    stream.n_step.OnObservation(
+        stream.index,
+        Max(q.subspan(i * actions, actions), environments_->action_mask(i)),
+        items_);
     QFLEET_RETURN_IF_ERROR(WriteItems(i));
   }
   return absl::OkStatus();
@@ -102,9 +116,7 @@ absl::Status Actor::RecordStep(int i, int action, float q) {
   stream.n_step.OnAction(stream.index, action, q, result.reward);
   stream.return_so_far += result.reward;
   if (result.terminated || result.truncated) return EndEpisode(i);
-  QFLEET_ASSIGN_OR_RETURN(
-      stream.index,
-      WriteStep(i, /*starts=*/false, environments_->observation(i)));
+  QFLEET_ASSIGN_OR_RETURN(stream.index, WriteStep(i, /*starts=*/false));
   return absl::OkStatus();
 }
 
@@ -113,9 +125,7 @@ absl::Status Actor::EndEpisode(int i) {
   ++stats_.episodes;
   stats_.return_sum += stream.return_so_far;
   stream.return_so_far = 0;
-  QFLEET_ASSIGN_OR_RETURN(
-      const uint64_t last,
-      WriteStep(i, /*starts=*/false, environments_->final_observation(i)));
+  QFLEET_ASSIGN_OR_RETURN(const uint64_t last, WriteFinalStep(i));
   if (environments_->results()[i].terminated) {
     stream.n_step.OnTerminated(last, items_);
     QFLEET_RETURN_IF_ERROR(WriteItems(i));
@@ -123,15 +133,19 @@ absl::Status Actor::EndEpisode(int i) {
     stream.truncated = true;
     stream.truncated_index = last;
   }
-  QFLEET_ASSIGN_OR_RETURN(
-      stream.index,
-      WriteStep(i, /*starts=*/true, environments_->observation(i)));
+  QFLEET_ASSIGN_OR_RETURN(stream.index, WriteStep(i, /*starts=*/true));
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint64_t> Actor::WriteStep(int i, bool starts,
-                                          absl::Span<const char> observation) {
-  return writer_.AppendStep(i, starts, {observation});
+absl::StatusOr<uint64_t> Actor::WriteStep(int i, bool starts) {
+  return Append(writer_, i, starts, environments_->observation(i),
+                environments_->action_mask(i));
+}
+
+absl::StatusOr<uint64_t> Actor::WriteFinalStep(int i) {
+  return Append(writer_, i, /*starts=*/false,
+                environments_->final_observation(i),
+                environments_->final_action_mask(i));
 }
 
 absl::Status Actor::WriteItems(int i) {

@@ -5,7 +5,9 @@
 //     -> Writer
 //
 // A truncated episode's final observation is valued as an extra row of the
-// next iteration's batch.
+// next iteration's batch. Where the environment has action masks they are
+// written with each step (second column, "action_mask"), and only legal actions
+// are taken and bootstrapped from.
 
 #ifndef QFLEET_ACTOR_ACTOR_H_
 #define QFLEET_ACTOR_ACTOR_H_
@@ -27,7 +29,7 @@ namespace qfleet {
 struct ActorStats {
   uint64_t env_steps = 0;
   uint64_t episodes = 0;  // Ended.
-  double return_sum = 0;  // Of those.
+  double return_sum = 0;  // Of those, of rewards as they came.
 };
 
 // Thread-compatible.
@@ -60,8 +62,9 @@ class Actor {
   absl::Status EmitValued(absl::Span<const float> q);
   absl::Status RecordStep(int i, int action, float q);
   absl::Status EndEpisode(int i);
-  absl::StatusOr<uint64_t> WriteStep(int i, bool starts,
-                                     absl::Span<const char> observation);
+  // The current observation of environment i, or the ended episode's last.
+  absl::StatusOr<uint64_t> WriteStep(int i, bool starts);
+  absl::StatusOr<uint64_t> WriteFinalStep(int i);
   absl::Status WriteItems(int i);
 
   const std::unique_ptr<VectorEnvironment> environments_;

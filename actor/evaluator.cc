@@ -48,8 +48,10 @@ absl::StatusOr<v1::Evaluation> Evaluate(
     if (cancelled()) return absl::CancelledError("evaluation: cancelled");
     absl::Span<const float> q = policy.QValues(environments->observations(), n);
     for (int i = 0; i < n; ++i) {
-      actions[i] = ArgMax(q.subspan(
-          static_cast<size_t>(i) * policy.num_actions(), policy.num_actions()));
+      actions[i] =
+          ArgMax(q.subspan(static_cast<size_t>(i) * policy.num_actions(),
+                           policy.num_actions()),
+                 environments->action_mask(i));
     }
     environments->Step(actions);
     for (int i = 0; i < n; ++i) {

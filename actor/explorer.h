@@ -1,10 +1,12 @@
 // Chooses actions from Q-values: epsilon-greedy, with a ladder of epsilons over
-// all environments of all actors (Horgan et al. 2018).
+// all environments of all actors (Horgan et al. 2018), to which each epsilon
+// may come down from 1 first (Mnih et al. 2015). Never an illegal action.
 
 #ifndef QFLEET_ACTOR_EXPLORER_H_
 #define QFLEET_ACTOR_EXPLORER_H_
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -16,25 +18,39 @@ namespace qfleet {
 // base^(1 + i / (N - 1) * exponent); i = 0 for N = 1.
 double LadderEpsilon(double base, double exponent, int64_t i, int64_t n);
 
-// The first of the largest.
-int ArgMax(absl::Span<const float> values);
+// The first of the largest of the legal ones: `mask` is 1 for a legal action,
+// else 0; empty: all are legal. At least one must be.
+int ArgMax(absl::Span<const float> values, absl::Span<const uint8_t> mask = {});
 
 // Thread-compatible.
 class Explorer {
  public:
-  // One epsilon for each row of Q-values.
-  Explorer(std::vector<double> epsilons, uint64_t seed)
-      : epsilons_(std::move(epsilons)), random_(seed) {}
+  // One epsilon for each row of Q-values, reached linearly from 1 over
+  // `decay_steps` actions of all rows together (0: at once).
+  Explorer(std::vector<double> epsilons, uint64_t seed, double decay_steps = 0)
+      : epsilons_(std::move(epsilons)),
+        decay_steps_(decay_steps),
+        random_(seed) {}
 
-  // The explorer of actor number `actor`: its part of the ladder.
+  // The explorer of actor number `actor`: its part of the ladder, and its share
+  // of the decay's steps.
   static Explorer Ladder(const v1::ActorsConfig& config, int actor,
                          uint64_t seed);
 
-  // q: [N, actions] -> actions [N].
-  void Act(absl::Span<const float> q, int num_actions, absl::Span<int> actions);
+  // q: [N, actions] -> actions [N]. `masks`: [N, actions] as ArgMax's; empty:
+  // all actions are legal.
+  void Act(absl::Span<const float> q, int num_actions,
+           absl::Span<const uint8_t> masks, absl::Span<int> actions);
 
  private:
+  // Uniform over the legal ones, with one draw.
+  int RandomAction(int num_actions, absl::Span<const uint8_t> mask);
+  // Of row i, now.
+  double Epsilon(int i) const;
+
   std::vector<double> epsilons_;
+  double decay_steps_;
+  uint64_t steps_ = 0;  // Actions so far.
   Random random_;
 };
 

@@ -1,6 +1,9 @@
 #include "actor/n_step.h"
 
+#include <algorithm>
 #include <cmath>
+
+#include "common/value_rescaling.h"
 
 namespace qfleet {
 
@@ -12,6 +15,10 @@ void NStep::OnObservation(uint64_t index, float max_q,
 }
 
 void NStep::OnAction(uint64_t index, int action, float q, float reward) {
+  if (reward_clip_ > 0) {
+    const auto clip = static_cast<float>(reward_clip_);
+    reward = std::clamp(reward, -clip, clip);
+  }
   transitions_.push_back({index, action, q, reward});
 }
 
@@ -45,8 +52,10 @@ NStepItem NStep::Make(uint64_t last, bool terminated, float max_q) const {
   item.action = first.action;
   item.return_ = static_cast<float>(sum);
   item.discount = static_cast<float>(discount);
-  item.priority =
-      static_cast<float>(std::abs(sum + discount * max_q - first.q));
+  const double target = value_rescaling_
+                            ? RescaleValue(sum + discount * UnscaleValue(max_q))
+                            : sum + discount * max_q;
+  item.priority = static_cast<float>(std::abs(target - first.q));
   return item;
 }
 

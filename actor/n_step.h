@@ -6,7 +6,10 @@
 // and is made when the value of its last observation is known, because its
 // initial priority is the actor's own TD error (Horgan et al. 2018):
 //   |return + discount * max_a Q(last) - Q(first, action)|
-// with Q-values that were computed to act: no further forward pass.
+// with Q-values that were computed to act: no further forward pass. Rewards may
+// be clipped first. With value rescaling (common/value_rescaling.h) the
+// Q-values are rescaled ones, and so is the error:
+//   |h(return + discount * h^-1(max_a Q(last))) - Q(first, action)|
 //
 // k = n in the midst of an episode. At its end items of n, n-1, ..., 1 steps
 // are made, of every transition that is left: with discount 0 if terminated,
@@ -34,7 +37,13 @@ struct NStepItem {
 // OnAction(s_0), OnObservation(s_1), ..., then OnTerminated or OnTruncated.
 class NStep {
  public:
-  NStep(int n, double gamma) : n_(n), gamma_(gamma) {}
+  // Clips each reward to +- `reward_clip`; 0: not.
+  NStep(int n, double gamma, double reward_clip = 0,
+        bool value_rescaling = false)
+      : n_(n),
+        gamma_(gamma),
+        reward_clip_(reward_clip),
+        value_rescaling_(value_rescaling) {}
 
   // The value of step `index`'s observation is known: appends to `items` the
   // item that ends here, if there is one.
@@ -61,6 +70,8 @@ class NStep {
 
   const int n_;
   const double gamma_;
+  const double reward_clip_;
+  const bool value_rescaling_;
   std::deque<Transition> transitions_;  // Not yet the first of an item.
 };
 

@@ -79,11 +79,11 @@ v1::TensorSpec Scalar(const std::string& name, v1::DType dtype) {
   return spec;
 }
 
-void AddView(const std::string& name, v1::View::Anchor anchor,
-             v1::TableSignature& signature) {
+void AddView(const std::string& name, const std::string& column,
+             v1::View::Anchor anchor, v1::TableSignature& signature) {
   v1::View* view = signature.add_views();
   view->set_name(name);
-  view->set_column(signature.step_columns(0).name());
+  view->set_column(column);
   view->set_anchor(anchor);
   view->set_stack(1);
 }
@@ -377,12 +377,20 @@ absl::StatusOr<v1::TableSpec> TableFor(const v1::Config& config) {
   v1::TableSpec table;
   table.set_name("replay");
   v1::TableSignature& signature = *table.mutable_signature();
-  *signature.add_step_columns() = environment->spec().observation;
+  const EnvironmentSpec& spec = environment->spec();
+  *signature.add_step_columns() = spec.observation;
   *signature.add_item_columns() = Scalar("action", v1::INT32);
   *signature.add_item_columns() = Scalar("return", v1::FLOAT32);
   *signature.add_item_columns() = Scalar("discount", v1::FLOAT32);
-  AddView("observation", v1::View::FIRST, signature);
-  AddView("next_observation", v1::View::LAST, signature);
+  const std::string& observation = spec.observation.name();
+  AddView("observation", observation, v1::View::FIRST, signature);
+  AddView("next_observation", observation, v1::View::LAST, signature);
+  if (spec.has_action_mask) {
+    v1::TensorSpec& mask = *signature.add_step_columns();
+    mask = Scalar("action_mask", v1::UINT8);
+    mask.add_shape(spec.num_actions);
+    AddView("next_action_mask", mask.name(), v1::View::LAST, signature);
+  }
   table.mutable_selector()->set_kind(v1::Selector::PRIORITIZED);
   table.mutable_selector()->set_alpha(replay.alpha());
   table.mutable_selector()->set_epsilon(replay.priority_epsilon());

@@ -1,5 +1,6 @@
 #include "envs/environment.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -11,14 +12,20 @@ VectorEnvironment::VectorEnvironment(
     std::vector<std::unique_ptr<Environment>> environments,
     absl::Span<const uint64_t> seeds)
     : row_bytes_(RowBytes(environments[0]->spec().observation)),
+      mask_size_(environments[0]->spec().has_action_mask
+                     ? environments[0]->spec().num_actions
+                     : 0),
       environments_(std::move(environments)),
       observations_(row_bytes_ * environments_.size()),
       final_observations_(row_bytes_ * environments_.size()),
+      masks_(mask_size_ * environments_.size()),
+      final_masks_(mask_size_ * environments_.size()),
       results_(environments_.size()) {
-  for (size_t i = 0; i < environments_.size(); ++i) {
+  for (int i = 0; i < size(); ++i) {
     environments_[i]->Seed(seeds[i]);
     environments_[i]->Reset(
         absl::MakeSpan(&observations_[i * row_bytes_], row_bytes_));
+    UpdateMask(i);
   }
 }
 
@@ -30,16 +37,34 @@ absl::Span<const char> VectorEnvironment::final_observation(int i) const {
   return absl::MakeSpan(&final_observations_[i * row_bytes_], row_bytes_);
 }
 
+absl::Span<const uint8_t> VectorEnvironment::action_mask(int i) const {
+  return action_masks().subspan(i * mask_size_, mask_size_);
+}
+
+absl::Span<const uint8_t> VectorEnvironment::final_action_mask(int i) const {
+  return absl::MakeConstSpan(final_masks_).subspan(i * mask_size_, mask_size_);
+}
+
 void VectorEnvironment::Step(absl::Span<const int> actions) {
-  for (size_t i = 0; i < environments_.size(); ++i) {
+  for (int i = 0; i < size(); ++i) {
     absl::Span<char> row =
         absl::MakeSpan(&observations_[i * row_bytes_], row_bytes_);
     results_[i] = environments_[i]->Step(actions[i], row);
+    UpdateMask(i);
     if (results_[i].terminated || results_[i].truncated) {
       std::memcpy(&final_observations_[i * row_bytes_], row.data(), row_bytes_);
+      std::copy_n(masks_.begin() + i * mask_size_, mask_size_,
+                  final_masks_.begin() + i * mask_size_);
       environments_[i]->Reset(row);
+      UpdateMask(i);
     }
   }
+}
+
+void VectorEnvironment::UpdateMask(int i) {
+  if (mask_size_ == 0) return;
+  environments_[i]->ActionMask(
+      absl::MakeSpan(masks_).subspan(i * mask_size_, mask_size_));
 }
 
 }  // namespace qfleet

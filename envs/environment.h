@@ -4,10 +4,12 @@
 // each writing its observation straight into its slice of a batch array
 // [N, observation...]; an ended episode's final observation is kept apart
 // before the environment is reset, so that truncation can bootstrap from it.
+// Where actions can be illegal, the masks of legal ones [N, actions] go along.
 
 #ifndef QFLEET_ENVS_ENVIRONMENT_H_
 #define QFLEET_ENVS_ENVIRONMENT_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -23,8 +25,9 @@
 namespace qfleet {
 
 struct EnvironmentSpec {
-  v1::TensorSpec observation;  // name "observation".
-  int num_actions = 0;         // Actions are 0 .. num_actions - 1.
+  v1::TensorSpec observation;    // name "observation".
+  int num_actions = 0;           // Actions are 0 .. num_actions - 1.
+  bool has_action_mask = false;  // Not every action is legal everywhere.
 };
 
 struct StepResult {
@@ -50,6 +53,14 @@ class Environment {
   // Takes an action in [0, num_actions); writes the next observation. Not to
   // be called after the end of an episode before Reset.
   virtual StepResult Step(int action, absl::Span<char> observation) = 0;
+
+  // Which actions are legal at the observation that Reset or Step wrote last:
+  // mask[a] = 1, or 0 if not; `mask` has num_actions elements. At least one is
+  // legal unless that step terminated the episode. By default all are; whoever
+  // says otherwise sets has_action_mask in the spec.
+  virtual void ActionMask(absl::Span<uint8_t> mask) const {
+    std::fill(mask.begin(), mask.end(), uint8_t{1});
+  }
 
   // An independent copy: same state, same random sequence.
   virtual std::unique_ptr<Environment> Clone() const = 0;
@@ -79,18 +90,30 @@ class VectorEnvironment {
   absl::Span<const char> observations() const { return observations_; }
   absl::Span<const char> observation(int i) const;
 
+  // Which actions are legal there, [N, actions]: 1, or 0 if not. Empty where
+  // the spec has no masks; then every action is legal.
+  absl::Span<const uint8_t> action_masks() const { return masks_; }
+  absl::Span<const uint8_t> action_mask(int i) const;
+
   // Steps all; results()[i] is of the step, observation(i) the next one, or
   // after the end of an episode the first of the next episode, with the ended
-  // one's last in final_observation(i).
+  // one's last in final_observation(i), and its mask in final_action_mask(i).
   void Step(absl::Span<const int> actions);
   absl::Span<const StepResult> results() const { return results_; }
   absl::Span<const char> final_observation(int i) const;
+  absl::Span<const uint8_t> final_action_mask(int i) const;
 
  private:
+  // Writes environment i's row of masks_.
+  void UpdateMask(int i);
+
   const size_t row_bytes_;
+  const size_t mask_size_;  // Actions, or 0 without masks.
   std::vector<std::unique_ptr<Environment>> environments_;
   std::vector<char> observations_;
   std::vector<char> final_observations_;
+  std::vector<uint8_t> masks_;
+  std::vector<uint8_t> final_masks_;
   std::vector<StepResult> results_;
 };
 

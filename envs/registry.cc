@@ -7,6 +7,8 @@
 #include "common/random.h"
 #include "common/status_macros.h"
 #include "envs/cartpole.h"
+#include "envs/catch.h"
+#include "envs/grid_world.h"
 
 namespace qfleet {
 namespace {
@@ -23,6 +25,8 @@ std::unique_ptr<Environment> Make() {
 
 constexpr Entry kEnvironments[] = {
     {"CartPole-v1", Make<CartPole>},
+    {"Catch-v0", Make<Catch>},
+    {"GridWorld-v0", Make<GridWorld>},
 };
 
 }  // namespace

@@ -2,6 +2,8 @@
 // is recomputed from the steps that were written.
 #include "actor/actor.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -11,6 +13,7 @@
 
 #include "actor/evaluator.h"
 #include "common/hash.h"
+#include "envs/grid_world.h"
 #include "envs/registry.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -25,6 +28,7 @@ constexpr double kGamma = 0.9;
 struct WrittenStep {
   bool starts;
   std::string observation;
+  std::string mask;  // Empty without one.
 };
 
 struct WrittenItem {
@@ -42,14 +46,18 @@ T As(ColumnRow row) {
   return value;
 }
 
+std::string Text(ColumnRow row) { return {row.begin(), row.end()}; }
+
 class MemoryWriter : public Writer {
  public:
   absl::StatusOr<uint64_t> AppendStep(
       uint32_t stream, bool starts,
       absl::Span<const ColumnRow> columns) override {
-    EXPECT_EQ(columns.size(), 1u);
-    steps[stream].push_back(
-        {starts, std::string(columns[0].begin(), columns[0].end())});
+    WrittenStep step{.starts = starts,
+                     .observation = Text(columns[0]),
+                     .mask = columns.size() > 1 ? Text(columns[1]) : ""};
+    EXPECT_LE(columns.size(), 2u);
+    steps[stream].push_back(std::move(step));
     return steps[stream].size() - 1;
   }
   absl::Status AppendItem(uint32_t stream, uint64_t first, uint64_t last,
@@ -68,8 +76,11 @@ class MemoryWriter : public Writer {
 
 class ActorTest : public testing::Test {
  protected:
-  void SetUp() override {
-    config_.mutable_environment()->set_id("CartPole-v1");
+  void SetUp() override { Use("CartPole-v1"); }
+
+  void Use(const std::string& environment_id) {
+    config_.Clear();
+    config_.mutable_environment()->set_id(environment_id);
     config_.mutable_network()->add_hidden(16);
     config_.mutable_algorithm()->set_n_step(kN);
     config_.mutable_algorithm()->set_gamma(kGamma);
@@ -169,6 +180,140 @@ TEST_F(ActorTest, EveryTransitionStartsOneItem) {
           << "stream " << stream << " step " << i;
     }
   }
+}
+
+// Where the agent was.
+int Cell(const std::string& observation) {
+  std::array<float, GridWorld::kCells> cells;
+  EXPECT_EQ(observation.size(), sizeof(cells));
+  std::memcpy(cells.data(), observation.data(), sizeof(cells));
+  return static_cast<int>(std::find(cells.begin(), cells.end(), 1) -
+                          cells.begin());
+}
+
+bool Legal(const std::string& mask, int action) { return mask[action] == 1; }
+
+// The largest value of a legal action.
+float LegalMax(const std::vector<float>& q, const std::string& mask) {
+  float best = -INFINITY;
+  for (size_t a = 0; a < q.size(); ++a) {
+    if (Legal(mask, static_cast<int>(a))) best = std::max(best, q[a]);
+  }
+  return best;
+}
+
+double RewardOfReaching(int cell) {
+  return -0.04 + (cell == 3 ? 1 : 0) + (cell == 7 ? -1 : 0);
+}
+
+class MaskedActorTest : public ActorTest {
+ protected:
+  void SetUp() override { Use("GridWorld-v0"); }
+};
+
+TEST_F(MaskedActorTest, EveryStepHasTheMaskOfItsObservation) {
+  MemoryWriter writer;
+  std::unique_ptr<Actor> actor = MakeActor(writer, /*epsilon=*/0.5);
+  for (int step = 0; step < 300; ++step) ASSERT_TRUE(actor->Step().ok());
+  for (const auto& [stream, steps] : writer.steps) {
+    for (const WrittenStep& step : steps) {
+      ASSERT_EQ(step.mask.size(), 4u);
+      for (int action = 0; action < 4; ++action) {
+        EXPECT_EQ(Legal(step.mask, action),
+                  GridWorld::IsLegal(Cell(step.observation), action));
+      }
+    }
+  }
+}
+
+TEST_F(MaskedActorTest, ActsAndBootstrapsWithLegalActionsOnly) {
+  MemoryWriter writer;
+  std::unique_ptr<Actor> actor = MakeActor(writer, /*epsilon=*/0.5);
+  for (int step = 0; step < 1000; ++step) ASSERT_TRUE(actor->Step().ok());
+  int illegal_larger = 0;  // Where the mask made a difference ...
+  int truncated = 0;       // ... there too.
+  for (const WrittenItem& item : writer.items) {
+    const std::vector<WrittenStep>& steps = writer.steps[item.stream];
+    const WrittenStep& first = steps[item.first];
+    const WrittenStep& last = steps[item.last];
+    ASSERT_TRUE(Legal(first.mask, item.action));
+    double expected = 0;
+    const uint64_t k = item.last - item.first;
+    for (uint64_t i = 0; i < k; ++i) {
+      expected += std::pow(kGamma, i) *
+                  RewardOfReaching(Cell(steps[item.first + i + 1].observation));
+    }
+    EXPECT_NEAR(item.return_, expected, 1e-6);
+    const bool terminated = GridWorld::IsTerminal(Cell(last.observation));
+    EXPECT_NEAR(item.discount, terminated ? 0 : std::pow(kGamma, k), 1e-6);
+    const std::vector<float> q_last = Q(last.observation);
+    const float best = LegalMax(q_last, last.mask);
+    const float q = Q(first.observation)[item.action];
+    EXPECT_NEAR(item.priority,
+                std::abs(item.return_ + item.discount * best - q), 1e-5);
+    const bool differs =
+        !terminated && best < *std::max_element(q_last.begin(), q_last.end());
+    illegal_larger += differs;
+    truncated +=
+        differs && item.last + 1 < steps.size() && steps[item.last + 1].starts;
+  }
+  EXPECT_GT(illegal_larger, 100);
+  EXPECT_GT(truncated, 5);
+}
+
+TEST_F(MaskedActorTest, EvaluationActsWithLegalActionsOnly) {
+  constexpr int kEpisodes = 10;
+  config_.mutable_evaluation()->set_episodes(kEpisodes);
+  double sum = 0;
+  int illegal_larger = 0;
+  for (int i = 0; i < kEpisodes; ++i) {
+    GridWorld environment;
+    environment.Seed(MixSeed(config_.evaluation().seed(), i));
+    std::string row(GridWorld::kCells * sizeof(float), '\0');
+    environment.Reset(absl::MakeSpan(row));
+    StepResult result;
+    while (!result.terminated && !result.truncated) {
+      std::string mask(4, '\0');
+      environment.ActionMask(
+          absl::MakeSpan(reinterpret_cast<uint8_t*>(mask.data()), mask.size()));
+      const std::vector<float> q = Q(row);
+      const float best = LegalMax(q, mask);
+      illegal_larger += best < *std::max_element(q.begin(), q.end());
+      const auto action = std::find(q.begin(), q.end(), best) - q.begin();
+      result = environment.Step(static_cast<int>(action), absl::MakeSpan(row));
+      sum += result.reward;
+    }
+  }
+  absl::StatusOr<v1::Evaluation> evaluation = Evaluate(config_, *policy_);
+  ASSERT_TRUE(evaluation.ok());
+  EXPECT_NEAR(evaluation->mean_return(), sum / kEpisodes, 1e-6);
+  EXPECT_GT(illegal_larger, 10);
+}
+
+TEST_F(MaskedActorTest, ReportsReturnsOfUnclippedRewards) {
+  config_.mutable_algorithm()->set_n_step(1);
+  config_.mutable_algorithm()->set_reward_clip(0.5);
+  MemoryWriter writer;
+  std::unique_ptr<Actor> actor = MakeActor(writer, /*epsilon=*/0.5);
+  for (int step = 0; step < 300; ++step) ASSERT_TRUE(actor->Step().ok());
+  std::vector<float> returns;
+  for (const WrittenItem& item : writer.items) returns.push_back(item.return_);
+  EXPECT_EQ(*std::max_element(returns.begin(), returns.end()), 0.5f);
+  EXPECT_EQ(*std::min_element(returns.begin(), returns.end()), -0.5f);
+  double sum = 0;
+  for (const auto& [stream, steps] : writer.steps) {
+    double episode = 0;
+    for (const WrittenStep& step : steps) {
+      if (step.starts) {
+        sum += episode;
+        episode = 0;
+      } else {
+        episode += RewardOfReaching(Cell(step.observation));
+      }
+    }
+  }
+  EXPECT_GT(actor->stats().episodes, 20u);
+  EXPECT_NEAR(actor->stats().return_sum, sum, 1e-4);
 }
 
 TEST_F(ActorTest, TheSameSeedsWriteTheSame) {

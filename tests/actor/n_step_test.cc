@@ -2,6 +2,8 @@
 // discounted sums are easy to see.
 #include "actor/n_step.h"
 
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -104,6 +106,43 @@ TEST(NStepTest, OneStep) {
       Play(n_step, 0, 3, End::kTerminated),
       ElementsAre(Is(Expected{0, 1, 1, 0.5, 4}), Is(Expected{1, 2, 2, 0.5, 5}),
                   Is(Expected{2, 3, 4, 0, 3})));
+}
+
+TEST(NStepTest, RewardsAreClippedBeforeTheyAreSummed) {
+  // 1, 2, 3, 3: 2^t clipped to 3. Their sums over 2 steps: r + r' / 2.
+  NStep n_step(2, 0.5, /*reward_clip=*/3);
+  EXPECT_THAT(Play(n_step, 0, 4, End::kTerminated),
+              ElementsAre(Is(Expected{0, 2, 2, 0.25, 3}),
+                          Is(Expected{1, 3, 3.5, 0.25, 4.5}),
+                          Is(Expected{2, 4, 4.5, 0, 3.5}),
+                          Is(Expected{3, 4, 3, 0, 2})));
+  std::vector<NStepItem> items;
+  n_step.OnAction(5, /*action=*/0, /*q=*/0, /*reward=*/-100);
+  n_step.OnTerminated(6, items);
+  EXPECT_THAT(items, ElementsAre(Is(Expected{5, 6, -3, 0, 3})));
+}
+
+// Returns and discounts are unscaled; errors are between rescaled values:
+// |h(return + discount h^-1(8)) - 1|.
+TEST(NStepTest, WithValueRescalingThePriorityIsTheErrorOfRescaledValues) {
+  NStep n_step(1, 0.5, /*reward_clip=*/0, /*value_rescaling=*/true);
+  // h^-1(8) by its definition: h(x) = 8.
+  double x = 80;
+  for (int i = 0; i < 50; ++i) {
+    x -=
+        (std::sqrt(x + 1) - 1 + 1e-3 * x - 8) / (0.5 / std::sqrt(x + 1) + 1e-3);
+  }
+  const auto h = [](double v) { return std::sqrt(v + 1) - 1 + 1e-3 * v; };
+  const std::vector<NStepItem> items = Play(n_step, 0, 3, End::kTruncated);
+  ASSERT_EQ(items.size(), 3u);
+  for (int t = 0; t < 3; ++t) {
+    EXPECT_EQ(items[t].return_, 1 << t);
+    EXPECT_EQ(items[t].discount, 0.5);
+    EXPECT_NEAR(items[t].priority, h((1 << t) + 0.5 * x) - 1, 1e-5);
+  }
+  const std::vector<NStepItem> ended = Play(n_step, 4, 1, End::kTerminated);
+  ASSERT_EQ(ended.size(), 1u);
+  EXPECT_NEAR(ended[0].priority, std::abs(h(1) - 1), 1e-6);
 }
 
 // Every transition is the first of exactly one item, whatever the lengths.

@@ -154,6 +154,21 @@ TEST(TableFor, IsWhatDqnNeedsDividedOverTheShards) {
   EXPECT_EQ(table.rate_limiter().tolerance(), 256);
 }
 
+TEST(TableFor, HasTheMaskOfTheNextStepWhereActionsCanBeIllegal) {
+  v1::Config config = Resolved("environment { id: 'GridWorld-v0' }");
+  const v1::TableSignature& signature = config.replay().table().signature();
+  ASSERT_EQ(signature.step_columns_size(), 2);
+  const v1::TensorSpec& mask = signature.step_columns(1);
+  EXPECT_EQ(mask.name(), "action_mask");
+  EXPECT_EQ(mask.dtype(), v1::UINT8);
+  EXPECT_THAT(mask.shape(), ElementsAre(4));
+  ASSERT_EQ(signature.views_size(), 3);
+  EXPECT_EQ(signature.views(2).name(), "next_action_mask");
+  EXPECT_EQ(signature.views(2).column(), "action_mask");
+  EXPECT_EQ(signature.views(2).anchor(), v1::View::LAST);
+  EXPECT_EQ(signature.views(2).stack(), 1u);
+}
+
 TEST(ResolveConfig, TakesATableOfTheUsersWithoutAnEnvironment) {
   v1::Config config = Resolved(R"(
     replay { table {
@@ -294,10 +309,12 @@ TEST(ValidateConfig, NamesTheKnownEnvironments) {
   v1::Config config;
   EXPECT_EQ(ResolveConfig(config).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(ResolveConfig(config).message(),
-            "environment.id is not set: allowed is CartPole-v1");
+            "environment.id is not set: allowed is CartPole-v1, "
+            "Catch-v0, GridWorld-v0");
   config.mutable_environment()->set_id("Pong");
   EXPECT_EQ(ResolveConfig(config).message(),
-            "environment.id = \"Pong\": allowed is CartPole-v1");
+            "environment.id = \"Pong\": allowed is CartPole-v1, "
+            "Catch-v0, GridWorld-v0");
 }
 
 TEST(LoadConfig, AppliesSetsBeforeItResolves) {
