@@ -98,7 +98,7 @@ absl::StatusOr<std::unique_ptr<Algorithm>> MakeLearner(
   environment.observation = learner_case.shape.signature.step_columns(0);
   environment.num_actions = learner_case.num_actions;
   QFLEET_ASSIGN_OR_RETURN(std::shared_ptr<const Network> network,
-                          Network::Make(config.network(), environment));
+                          Network::Make(config, environment));
   return std::make_unique<Dqn>(config, std::move(network));
 }
 

@@ -80,7 +80,7 @@ v1::Checkpoint Train(const v1::Config& config, const std::string& run_dir) {
 std::vector<float> LearnedValues(const v1::Config& config,
                                  const v1::Publication& weights) {
   const EnvironmentSpec& spec = GridWorld().spec();
-  auto network = Network::Make(config.network(), spec);
+  auto network = Network::Make(config, spec);
   EXPECT_TRUE(network.ok()) << network.status();
   Policy policy(*network, spec.observation);
   absl::Status set = policy.SetWeights(weights);
