@@ -15,11 +15,13 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "actor/explorer.h"
 #include "actor/n_step.h"
 #include "actor/policy.h"
 #include "envs/environment.h"
+#include "qfleet/v1/checkpoint.pb.h"
 #include "replay_client/writer.h"
 
 namespace qfleet {
@@ -43,6 +45,13 @@ class Actor {
   absl::Status Step();
 
   const ActorStats& stats() const { return stats_; }
+
+  // All state between two steps but the policy's and the writer's.
+  // UNIMPLEMENTED if the environments cannot be saved. Load:
+  // FAILED_PRECONDITION if it is the state of other environments; the actor is
+  // not to be used then.
+  absl::StatusOr<v1::ActorState> Save() const;
+  absl::Status Load(const v1::ActorState& state);
 
  private:
   // What is known of an environment's running episode.

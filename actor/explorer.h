@@ -5,6 +5,7 @@
 #define QFLEET_ACTOR_EXPLORER_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -32,6 +33,10 @@ class Explorer {
 
   // q: [N, actions] -> actions [N].
   void Act(absl::Span<const float> q, int num_actions, absl::Span<int> actions);
+
+  // The generator's state; Load says whether it was one.
+  std::string Save() const { return random_.Save(); }
+  bool Load(const std::string& state) { return random_.Load(state); }
 
  private:
   std::vector<double> epsilons_;

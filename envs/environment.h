@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "qfleet/v1/checkpoint.pb.h"
 #include "qfleet/v1/tensor.pb.h"
 
 namespace qfleet {
@@ -85,6 +86,12 @@ class VectorEnvironment {
   void Step(absl::Span<const int> actions);
   absl::Span<const StepResult> results() const { return results_; }
   absl::Span<const char> final_observation(int i) const;
+
+  // All of it between two steps. UNIMPLEMENTED if an environment cannot be
+  // saved. Load: FAILED_PRECONDITION if it is the state of other environments;
+  // some may have been restored then.
+  absl::StatusOr<v1::VectorEnvironmentState> Save() const;
+  absl::Status Load(const v1::VectorEnvironmentState& state);
 
  private:
   const size_t row_bytes_;
