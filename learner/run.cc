@@ -1,6 +1,7 @@
 #include "learner/run.h"
 
 #include <algorithm>
+#include <fstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,7 @@
 #include "common/proto_json.h"
 #include "common/status_macros.h"
 #include "config/config.h"
+#include "nlohmann/json.hpp"
 
 namespace qfleet {
 
@@ -22,12 +24,27 @@ std::vector<uint64_t> EnvStepsOf(const ReplayView& replay) {
   return {EnvSteps(replay.steps, replay.episodes)};
 }
 
-// As a process leaves it that was killed while it wrote.
-bool EndsWithinALine(const std::string& path) {
+// How an earlier life left metrics.jsonl.
+struct LinesBefore {
+  bool torn = false;  // It was killed while it wrote the last line.
+  double wall_seconds = 0;
+};
+
+LinesBefore ReadLinesBefore(const std::string& path) {
+  constexpr std::streamoff kTail = 65536;
+  LinesBefore before;
   std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file || file.tellg() == 0) return false;
-  file.seekg(-1, std::ios::end);
-  return file.get() != '\n';
+  if (!file) return before;
+  file.seekg(std::max<std::streamoff>(0, file.tellg() - kTail));
+  for (std::string line; std::getline(file, line);) {
+    before.torn = file.eof();
+    const auto json = nlohmann::json::parse(line, nullptr, false);
+    if (!json.is_object()) continue;
+    const auto seconds = json.find("wall_seconds");
+    if (seconds == json.end() || !seconds->is_number()) continue;
+    before.wall_seconds = seconds->get<double>();
+  }
+  return before;
 }
 
 }  // namespace
@@ -121,19 +138,23 @@ absl::Status Run::Open() {
   QFLEET_RETURN_IF_ERROR(
       MakeWritableDirectory(absl::StrCat(run_dir_, "/checkpoints")));
   const std::string path = absl::StrCat(run_dir_, "/metrics.jsonl");
-  const bool torn = EndsWithinALine(path);
+  const LinesBefore before = ReadLinesBefore(path);
+  earlier_wall_seconds_ = before.wall_seconds;
   lines_.open(path, std::ios::app);
   if (!lines_) {
     return absl::FailedPreconditionError(
         absl::StrCat("cannot write to ", path));
   }
-  if (torn) lines_ << std::endl;
+  if (before.torn) lines_ << std::endl;
   return absl::OkStatus();
 }
 
 void Run::Resume(const v1::Checkpoint& checkpoint) {
   absl::MutexLock lock(&mutex_);
-  begun_ = absl::Now() - absl::Seconds(checkpoint.wall_seconds());
+  // What came after the checkpoint is to be learned again, but took its time.
+  const double seconds =
+      std::max(checkpoint.wall_seconds(), earlier_wall_seconds_);
+  begun_ = absl::Now() - absl::Seconds(seconds);
   updates_ = static_cast<int64_t>(checkpoint.updates());
   env_steps_ = checkpoint.env_steps();
   shard_env_steps_.assign(checkpoint.shard_env_steps().begin(),
@@ -149,7 +170,7 @@ void Run::Resume(const v1::Checkpoint& checkpoint) {
     *evaluated_.mutable_evaluation() = checkpoint.evaluation();
     JudgeEvaluation();
   }
-  report_.set_wall_seconds(checkpoint.wall_seconds());
+  report_.set_wall_seconds(seconds);
   report_.set_env_steps(env_steps_);
   report_.set_updates(checkpoint.updates());
   report_.set_episodes(checkpoint.episodes());

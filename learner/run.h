@@ -56,8 +56,9 @@ class Run {
   // Makes the run directory and opens metrics.jsonl, to go on at its end.
   absl::Status Open();
 
-  // Goes on from where this checkpoint's run was: its counts, its time, its
-  // last evaluation. If that reached the stop condition, or a bound was met,
+  // Goes on from where this checkpoint's run was: its counts, its last
+  // evaluation, and its time, that of what was lost since included. If the
+  // evaluation reached the stop condition, or a bound was met,
   // the outcome is decided. Before the first Tick.
   void Resume(const v1::Checkpoint& checkpoint);
 
@@ -111,6 +112,8 @@ class Run {
   uint64_t env_steps_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<uint64_t> shard_env_steps_ ABSL_GUARDED_BY(mutex_);  // Seen last.
 
+  // The last report's of an earlier life. Constant after Open.
+  double earlier_wall_seconds_ = 0;
   // Counted by samplers of earlier lives. Constant after Resume.
   uint64_t earlier_applied_ = 0;
   uint64_t earlier_stale_ = 0;

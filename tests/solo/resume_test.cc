@@ -118,7 +118,7 @@ TEST_F(ResumeTest, TwoThousandUpdatesAreTwiceAThousandToTheBit) {
   const v1::Checkpoint half = Newest("half");
   EXPECT_EQ(half.updates(), 1000u);
   // The rings have wrapped, and windows are open in the midst of episodes.
-  EXPECT_GT(half.env_steps(), 2 * 700u + 1024);
+  EXPECT_GT(half.env_steps(), 700u * 5 / 4 + 1024);
   int open = 0;
   for (const auto& stream : half.solo().actor().streams()) {
     open += stream.transitions_size() > 0 && stream.return_so_far() > 0;
@@ -153,8 +153,7 @@ TEST_F(ResumeTest, EveryCheckpointOfARunLeadsToTheSameEnd) {
     const std::string& folder = checkpoint->solo().replay();
     fs::copy(path, Checkpoints(name));
     fs::copy(fs::path(path).parent_path() / folder,
-             fs::path(Checkpoints(name)) / folder,
-             fs::copy_options::recursive);
+             fs::path(Checkpoints(name)) / folder, fs::copy_options::recursive);
     absl::StatusOr<Outcome> outcome =
         Train(name, {"stop.max_updates=610", "learner.checkpoint_period=50"},
               /*resume=*/true);
@@ -168,7 +167,7 @@ TEST_F(ResumeTest, EveryCheckpointOfARunLeadsToTheSameEnd) {
 TEST_F(ResumeTest, InterruptsAtAnyMomentChangeNothing) {
   ASSERT_TRUE(Train("straight", {"stop.max_updates=400"}).ok());
   int lives = 0;
-  for (int allowed = 37;; allowed += 211) {
+  for (int allowed = 37;; allowed += 101) {
     int asked = 0;
     absl::StatusOr<Outcome> outcome =
         Train("stops", {"stop.max_updates=400"}, /*resume=*/true,
@@ -263,11 +262,11 @@ TEST_F(ResumeTest, AReplayFolderStaysAsLongAsItsCheckpoint) {
   for (const auto& entry : fs::directory_iterator(Checkpoints("run"))) {
     names.push_back(entry.path().filename().string());
   }
-  EXPECT_THAT(names, testing::UnorderedElementsAre(
-                         "checkpoint-000000000150.qfckpt",
-                         "checkpoint-000000000150.replay-0",
-                         "checkpoint-000000000200.qfckpt",
-                         "checkpoint-000000000200.replay-0"));
+  EXPECT_THAT(
+      names, testing::UnorderedElementsAre("checkpoint-000000000150.qfckpt",
+                                           "checkpoint-000000000150.replay-0",
+                                           "checkpoint-000000000200.qfckpt",
+                                           "checkpoint-000000000200.replay-0"));
 }
 
 TEST_F(ResumeTest, AnotherNetworkOrAnotherNumberOfEnvironmentsIsRefused) {
