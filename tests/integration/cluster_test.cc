@@ -84,9 +84,9 @@ class ClusterTest : public testing::Test {
                          Log("inspect"), 30, &output),
                 0)
           << output;
-      const nlohmann::json table = nlohmann::json::parse(output)["tables"][0];
-      env_steps +=
-          table["steps"].get<uint64_t>() - table["episodes"].get<uint64_t>();
+      const nlohmann::json stats = nlohmann::json::parse(output)[0]["stats"];
+      env_steps += stats["steps"].get<uint64_t>() -
+                   stats["episodes"].get<uint64_t>();
     }
     return env_steps;
   }

@@ -124,7 +124,7 @@ class LoadTest : public testing::Test {
   TempDirectory directory_;
   Metrics metrics_;
   v1::Config config_;
-  Run run_;
+  qfleet::Run run_;
   std::unique_ptr<Algorithm> algorithm_;
 };
 

@@ -143,8 +143,8 @@ TEST_F(ResumeTest, EveryCheckpointOfARunLeadsToTheSameEnd) {
           .ok());
   const v1::Checkpoint end = Newest("run");
   const std::vector<std::string> paths = ListCheckpoints(Checkpoints("run"));
-  // One may have been left out while another was being written.
-  ASSERT_GE(paths.size(), 4u);
+  // Those are left out that are due while another is being written.
+  ASSERT_GE(paths.size(), 2u);
   for (const std::string& path : paths) {
     auto checkpoint = ReadCheckpoint(path);
     ASSERT_TRUE(checkpoint.ok());
