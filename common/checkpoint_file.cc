@@ -17,6 +17,8 @@ namespace {
 constexpr absl::string_view kMagic = "QFLTCKPT";
 constexpr uint32_t kFormat = 2;
 
+constexpr char kRefused[] = ".refused";
+
 std::string Stem(uint64_t updates) {
   return absl::StrFormat("checkpoint-%012d", updates);
 }
@@ -35,8 +37,9 @@ void RemoveUnusedFolders(const std::string& directory,
       continue;
     }
     const std::string stem = name.substr(0, end);
-    const bool has_file = std::filesystem::exists(
-        absl::StrCat(directory, "/", stem, ".qfckpt"), ignored);
+    const std::string file = absl::StrCat(directory, "/", stem, ".qfckpt");
+    const bool has_file = std::filesystem::exists(file, ignored) ||
+                          std::filesystem::exists(file + kRefused, ignored);
     const bool ours = stem == Stem(checkpoint.updates());
     if (absl::EndsWith(name, ".tmp") || !has_file ||
         (ours && name != checkpoint.solo().replay())) {
@@ -58,7 +61,8 @@ absl::StatusOr<std::string> WriteCheckpoint(const std::string& directory,
   QFLEET_RETURN_IF_ERROR(WriteFramedFile(path, kMagic, stamped));
   const std::vector<std::string> paths = ListCheckpoints(directory);
   for (size_t i = std::max(keep, 1); i < paths.size(); ++i) {
-    std::error_code ignored;  // A file that stays does no harm.
+    if (paths[i] == path) continue;  // It counts, whatever is beside it.
+    std::error_code ignored;         // A file that stays does no harm.
     std::filesystem::remove(paths[i], ignored);
   }
   RemoveUnusedFolders(directory, checkpoint);
@@ -101,6 +105,16 @@ std::vector<std::string> ListCheckpoints(const std::string& directory) {
   }
   std::sort(paths.begin(), paths.end(), std::greater<>());
   return paths;
+}
+
+void SetAsideNewerCheckpoints(const std::string& directory, uint64_t updates) {
+  const std::string path =
+      absl::StrCat(directory, "/", Stem(updates), ".qfckpt");
+  for (const std::string& newer : ListCheckpoints(directory)) {
+    if (newer <= path) break;
+    std::error_code ignored;  // A file that stays does little harm.
+    std::filesystem::rename(newer, newer + kRefused, ignored);
+  }
 }
 
 absl::StatusOr<v1::Checkpoint> ReadNewestCheckpoint(

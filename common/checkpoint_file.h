@@ -47,6 +47,10 @@ absl::StatusOr<v1::Checkpoint> ReadNewestCheckpoint(
     const std::string& directory, std::vector<std::string>* skipped = nullptr,
     const AcceptCheckpoint& accept = nullptr);
 
+// Renames checkpoints of more updates to NAME.refused. For a run that goes on
+// from an older one: they would else count as the newest of those that stay.
+void SetAsideNewerCheckpoints(const std::string& directory, uint64_t updates);
+
 }  // namespace qfleet
 
 #endif  // QFLEET_COMMON_CHECKPOINT_FILE_H_

@@ -45,6 +45,7 @@ absl::StatusOr<v1::Checkpoint> LoadNewestCheckpoint(
     spdlog::warn("cannot resume: {}", line);
   }
   if (checkpoint.ok()) {
+    SetAsideNewerCheckpoints(directory, checkpoint->updates());
     spdlog::info("resuming after {} updates, {} env steps, {:.1f} s",
                  checkpoint->updates(), checkpoint->env_steps(),
                  checkpoint->wall_seconds());

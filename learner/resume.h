@@ -16,7 +16,8 @@ namespace qfleet {
 
 // Loads the newest checkpoint of `directory` that can be read, belongs to this
 // network and algorithm, and that `accept` takes, if given, into `algorithm`.
-// Each that is refused is logged in a line. NOT_FOUND if there are none at all,
+// Each that is refused is logged in a line, and set aside if an older one is
+// used. NOT_FOUND if there are none at all,
 // INVALID_ARGUMENT if none can be used; `algorithm` is as before then.
 absl::StatusOr<v1::Checkpoint> LoadNewestCheckpoint(
     const std::string& directory, const v1::Config& config,

@@ -58,8 +58,8 @@ class Run {
 
   // Goes on from where this checkpoint's run was: its counts, its last
   // evaluation, and its time, that of what was lost since included. If the
-  // evaluation reached the stop condition, or a bound was met,
-  // the outcome is decided. Before the first Tick.
+  // evaluation reached the stop condition, or a bound was met, the outcome is
+  // decided. Before the first Tick.
   void Resume(const v1::Checkpoint& checkpoint);
 
   // An evaluation came in. Ignored once the outcome is decided.

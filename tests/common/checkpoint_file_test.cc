@@ -122,6 +122,20 @@ TEST_F(CheckpointFileTest, WhatTheCallerRefusesGivesWayToTheOneBefore) {
   EXPECT_THAT(std::string(none.message()), HasSubstr("000000000002"));
 }
 
+// A run that went on from an older one lost what it wrote.
+TEST_F(CheckpointFileTest, TheOneJustWrittenStaysAlsoIfItIsTheOldest) {
+  for (uint64_t updates : {7, 8, 9}) Write(updates);
+  EXPECT_TRUE(std::filesystem::exists(Write(5, 2)));
+}
+
+TEST_F(CheckpointFileTest, NewerOnesAreSetAside) {
+  for (uint64_t updates : {7, 8, 9}) Write(updates);
+  SetAsideNewerCheckpoints(directory_, 8);
+  EXPECT_THAT(ListCheckpoints(directory_), SizeIs(2));
+  EXPECT_TRUE(std::filesystem::exists(
+      directory_ + "/checkpoint-000000000009.qfckpt.refused"));
+}
+
 TEST_F(CheckpointFileTest, FoldersBesideThatNoFileMeansAreRemoved) {
   const auto write = [&](uint64_t updates) {
     v1::Checkpoint checkpoint;

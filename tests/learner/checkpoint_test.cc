@@ -154,6 +154,9 @@ TEST_F(LoadTest, WhatCannotBeUsedGivesWayToTheOneBefore) {
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   EXPECT_EQ(checkpoint->updates(), 10u);
   EXPECT_EQ(FirstWeight(), 1);
+  // They do not count among those that are kept.
+  EXPECT_THAT(ListCheckpoints(directory_.path()), SizeIs(1));
+  EXPECT_TRUE(std::filesystem::exists(changed + ".refused"));
 }
 
 TEST_F(LoadTest, IfNoneCanBeUsedTheNewestOnesReasonIsSaid) {
