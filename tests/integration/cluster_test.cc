@@ -85,8 +85,8 @@ class ClusterTest : public testing::Test {
                 0)
           << output;
       const nlohmann::json stats = nlohmann::json::parse(output)[0]["stats"];
-      env_steps += stats["steps"].get<uint64_t>() -
-                   stats["episodes"].get<uint64_t>();
+      env_steps +=
+          stats["steps"].get<uint64_t>() - stats["episodes"].get<uint64_t>();
     }
     return env_steps;
   }

@@ -7,8 +7,8 @@
 
 #include "absl/time/clock.h"
 #include "actor/weight_subscriber.h"
-#include "common/hash.h"
 #include "common/grpc.h"
+#include "common/hash.h"
 #include "common/metrics.h"
 #include "envs/registry.h"
 #include "gmock/gmock.h"
