@@ -164,4 +164,49 @@ absl::Status Actor::WriteItems(int i) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<v1::ActorState> Actor::Save() const {
+  v1::ActorState state;
+  QFLEET_ASSIGN_OR_RETURN(*state.mutable_environments(), environments_->Save());
+  state.set_explorer(explorer_.Save());
+  for (const Stream& stream : streams_) {
+    v1::ActorState::Stream& saved = *state.add_streams();
+    stream.n_step.Save(saved);
+    saved.set_index(stream.index);
+    saved.set_return_so_far(stream.return_so_far);
+    saved.set_truncated(stream.truncated);
+    saved.set_truncated_index(stream.truncated_index);
+  }
+  state.set_env_steps(stats_.env_steps);
+  state.set_episodes(stats_.episodes);
+  state.set_return_sum(stats_.return_sum);
+  state.set_begun(begun_);
+  return state;
+}
+
+absl::Status Actor::Load(const v1::ActorState& state) {
+  QFLEET_RETURN_IF_ERROR(environments_->Load(state.environments()));
+  if (state.streams_size() != environments_->size() ||
+      !explorer_.Load(state.explorer())) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "saved actor: ", state.streams_size(), " streams, a generator of ",
+        state.explorer().size(), " characters; allowed is ",
+        environments_->size(), " streams and a generator's state"));
+  }
+  for (int i = 0; i < environments_->size(); ++i) {
+    const v1::ActorState::Stream& saved = state.streams(i);
+    Stream& stream = streams_[i];
+    stream.n_step.Load(saved);
+    stream.index = saved.index();
+    stream.return_so_far = saved.return_so_far();
+    stream.truncated = saved.truncated();
+    stream.truncated_index = saved.truncated_index();
+  }
+  stats_ = {.env_steps = state.env_steps(),
+            .episodes = state.episodes(),
+            .return_sum = state.return_sum()};
+  begun_ = state.begun();
+  explorer_.set_steps(stats_.env_steps);
+  return absl::OkStatus();
+}
+
 }  // namespace qfleet

@@ -17,11 +17,13 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "actor/explorer.h"
 #include "actor/n_step.h"
 #include "actor/policy.h"
 #include "envs/environment.h"
+#include "qfleet/v1/checkpoint.pb.h"
 #include "replay_client/writer.h"
 
 namespace qfleet {
@@ -44,7 +46,17 @@ class Actor {
   // One step of each environment. `policy` must have weights.
   absl::Status Step();
 
+  // As if so many steps had been taken before: for the schedule of epsilon.
+  void SkipSchedule(uint64_t env_steps) { explorer_.set_steps(env_steps); }
+
   const ActorStats& stats() const { return stats_; }
+
+  // All state between two steps but the policy's and the writer's.
+  // UNIMPLEMENTED if the environments cannot be saved. Load:
+  // FAILED_PRECONDITION if it is the state of other environments; the actor is
+  // not to be used then.
+  absl::StatusOr<v1::ActorState> Save() const;
+  absl::Status Load(const v1::ActorState& state);
 
  private:
   // What is known of an environment's running episode.

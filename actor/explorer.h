@@ -6,6 +6,7 @@
 #define QFLEET_ACTOR_EXPLORER_H_
 
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -41,6 +42,13 @@ class Explorer {
   // all actions are legal.
   void Act(absl::Span<const float> q, int num_actions,
            absl::Span<const uint8_t> masks, absl::Span<int> actions);
+
+  // The generator's state; Load says whether it was one.
+  std::string Save() const { return random_.Save(); }
+  bool Load(const std::string& state) { return random_.Load(state); }
+
+  // Actions taken so far, from which the decay of epsilon goes on.
+  void set_steps(uint64_t steps) { steps_ = steps; }
 
  private:
   // Uniform over the legal ones, with one draw.

@@ -37,6 +37,24 @@ void NStep::OnTruncated(uint64_t index, float max_q,
   }
 }
 
+void NStep::Save(v1::ActorState::Stream& stream) const {
+  for (const Transition& transition : transitions_) {
+    v1::ActorState::Transition& saved = *stream.add_transitions();
+    saved.set_index(transition.index);
+    saved.set_action(transition.action);
+    saved.set_q(transition.q);
+    saved.set_reward(transition.reward);
+  }
+}
+
+void NStep::Load(const v1::ActorState::Stream& stream) {
+  transitions_.clear();
+  for (const v1::ActorState::Transition& saved : stream.transitions()) {
+    transitions_.push_back(
+        {saved.index(), saved.action(), saved.q(), saved.reward()});
+  }
+}
+
 NStepItem NStep::Make(uint64_t last, bool terminated, float max_q) const {
   double sum = 0;
   double discount = 1;

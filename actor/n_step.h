@@ -22,6 +22,8 @@
 #include <deque>
 #include <vector>
 
+#include "qfleet/v1/checkpoint.pb.h"
+
 namespace qfleet {
 
 struct NStepItem {
@@ -56,6 +58,10 @@ class NStep {
   // The episode ended with the final observation at step `index`.
   void OnTerminated(uint64_t index, std::vector<NStepItem>& items);
   void OnTruncated(uint64_t index, float max_q, std::vector<NStepItem>& items);
+
+  // The transitions that are waiting, for checkpoints.
+  void Save(v1::ActorState::Stream& stream) const;
+  void Load(const v1::ActorState::Stream& stream);
 
  private:
   struct Transition {

@@ -185,6 +185,7 @@ absl::Status RunActor(const v1::Config& config, int index,
     if (newest != nullptr) {
       if (policy.version() == 0) {
         spdlog::info("acting from policy version {}", newest->version());
+        actor.SkipSchedule(newest->env_steps() / config.actors().count());
       }
       QFLEET_RETURN_IF_ERROR(policy.SetWeights(*newest));
       received = absl::Now();

@@ -17,6 +17,7 @@ constexpr int kStopLearner = 0;
 constexpr int kStopActors = 1;
 constexpr int kStopShards = 2;
 constexpr absl::Duration kLearnerGrace = absl::Seconds(30);
+constexpr char kResume[] = "--resume";
 
 SupervisedProcess Process(const std::string& name, const std::string& binary,
                           const std::vector<std::string>& flags,
@@ -84,12 +85,14 @@ std::vector<std::pair<std::string, std::string>> ThreadEnvironment(
 std::vector<SupervisedProcess> ProcessesOf(const v1::Config& config,
                                            const std::string& run_dir,
                                            const std::string& binaries,
-                                           bool solo) {
+                                           bool solo, bool resume) {
   const std::string run_flag = absl::StrCat("--run_dir=", run_dir);
   const int threads = config.learner().threads();
   std::vector<SupervisedProcess> processes;
   if (solo) {
-    processes.push_back(Process("solo", binaries + "/qfleet-solo", {run_flag},
+    std::vector<std::string> flags = {run_flag};
+    if (resume) flags.push_back(kResume);
+    processes.push_back(Process("solo", binaries + "/qfleet-solo", flags,
                                 run_dir, kStopLearner, threads));
     processes.back().ends_run = true;
     processes.back().grace = kLearnerGrace;
@@ -103,11 +106,13 @@ std::vector<SupervisedProcess> ProcessesOf(const v1::Config& config,
                  absl::StrCat("--data_dir=", run_dir, "/replay/shard-", i)},
                 run_dir, kStopShards, 1));
   }
-  processes.push_back(
-      Process("learner", binaries + "/qfleet-learner",
-              {run_flag, absl::StrCat("--listen=", config.cluster().learner())},
-              run_dir, kStopLearner, threads));
+  std::vector<std::string> flags = {
+      run_flag, absl::StrCat("--listen=", config.cluster().learner())};
+  if (resume) flags.push_back(kResume);
+  processes.push_back(Process("learner", binaries + "/qfleet-learner", flags,
+                              run_dir, kStopLearner, threads));
   processes.back().ends_run = true;
+  processes.back().resume_flags = {kResume};
   processes.back().grace = kLearnerGrace;
   const std::string actor = binaries + "/qfleet-actor";
   for (int i = 0; i < config.actors().count(); ++i) {

@@ -23,11 +23,13 @@ absl::Status CheckBinaries(const std::string& binaries, bool solo);
 void SetAddresses(const std::string& sockets, v1::Config& config);
 
 // Shards, learner, actors and evaluator of `config`, whose addresses are set;
-// with `solo` the one process of a run without a cluster.
+// with `solo` the one process of a run without a cluster. `resume`: the learner
+// or that process goes on from a checkpoint. A learner that crashes does so in
+// any case.
 std::vector<SupervisedProcess> ProcessesOf(const v1::Config& config,
                                            const std::string& run_dir,
                                            const std::string& binaries,
-                                           bool solo);
+                                           bool solo, bool resume = false);
 
 // For processes that use LibTorch: small networks want few, quiet threads.
 std::vector<std::pair<std::string, std::string>> ThreadEnvironment(int threads);

@@ -10,6 +10,8 @@ namespace qfleet {
 // Each adds its subcommand to `app`. If it is chosen, it runs while `app`
 // parses and sets `exit_code`.
 void AddTrainCommand(CLI::App& app, int& exit_code);
+void AddResumeCommand(CLI::App& app, int& exit_code);
+void AddExportCommand(CLI::App& app, int& exit_code);
 void AddEvalCommand(CLI::App& app, int& exit_code);
 void AddStatusCommand(CLI::App& app, int& exit_code);
 void AddInspectCommand(CLI::App& app, int& exit_code);

@@ -12,8 +12,10 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   int exit_code = qfleet::kExitFailed;
   qfleet::AddTrainCommand(app, exit_code);
+  qfleet::AddResumeCommand(app, exit_code);
   qfleet::AddEvalCommand(app, exit_code);
   qfleet::AddPlotCommand(app, exit_code);
+  qfleet::AddExportCommand(app, exit_code);
   qfleet::AddStatusCommand(app, exit_code);
   qfleet::AddInspectCommand(app, exit_code);
   qfleet::AddLimiterCommand(app, exit_code);

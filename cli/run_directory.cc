@@ -1,13 +1,17 @@
 #include "cli/run_directory.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/files.h"
@@ -32,7 +36,47 @@ absl::StatusOr<std::string> AbsolutePath(const std::string& path) {
   return absolute.string();
 }
 
+std::string ModePath(const std::string& run_dir) { return run_dir + "/mode"; }
+
 }  // namespace
+
+absl::Status WriteRunMode(const std::string& run_dir, RunMode mode) {
+  return WriteFileAtomically(ModePath(run_dir),
+                             mode == RunMode::kSolo ? "solo\n" : "cluster\n");
+}
+
+absl::StatusOr<RunMode> ReadRunMode(const std::string& run_dir) {
+  const absl::StatusOr<std::string> text = ReadFile(ModePath(run_dir));
+  if (!text.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "RUN_DIR = \"", run_dir,
+        "\" holds no run that says how it was started (mode): allowed is the "
+        "run_dir of a qfleet train"));
+  }
+  if (*text == "solo\n") return RunMode::kSolo;
+  if (*text == "cluster\n") return RunMode::kCluster;
+  return absl::InvalidArgumentError(absl::StrCat(
+      ModePath(run_dir), " = \"", absl::StripAsciiWhitespace(*text),
+      "\": allowed is cluster, solo"));
+}
+
+absl::StatusOr<std::unique_ptr<RunLock>> RunLock::Take(
+    const std::string& run_dir) {
+  const std::string path = run_dir + "/LOCK";
+  // Not O_CLOEXEC: the processes of the run hold it, too.
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT, 0644);
+  if (fd < 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
+  }
+  std::unique_ptr<RunLock> lock(new RunLock(fd));
+  if (flock(fd, LOCK_EX | LOCK_NB) == 0) return lock;
+  return absl::InvalidArgumentError(
+      absl::StrCat("RUN_DIR = \"", run_dir,
+                   "\" is still running: allowed is a run whose processes have "
+                   "all ended"));
+}
+
+RunLock::~RunLock() { close(fd_); }
 
 absl::Status MakeRunDirectory(const std::string& path) {
   for (const char* name : {"config.txtpb", "metrics.jsonl", "checkpoints"}) {
@@ -84,7 +128,7 @@ absl::StatusOr<std::unique_ptr<SocketDirectory>> SocketDirectory::Make(
     const std::string& run_dir) {
   QFLEET_ASSIGN_OR_RETURN(std::string path, AbsolutePath(run_dir + "/sockets"));
   if (path.size() + sizeof(kLongestSocket) <= kMaxSocketPath) {
-    if (mkdir(path.c_str(), 0700) != 0) {
+    if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
       return absl::ErrnoToStatus(
           errno, absl::StrCat("cannot make the directory ", path));
     }

@@ -13,6 +13,30 @@
 
 namespace qfleet {
 
+// What a run consists of, as the file `mode` of its folder says.
+enum class RunMode { kCluster, kSolo };
+absl::Status WriteRunMode(const std::string& run_dir, RunMode mode);
+// INVALID_ARGUMENT if the folder is not that of a run that says it.
+absl::StatusOr<RunMode> ReadRunMode(const std::string& run_dir);
+
+// Whether a run goes on in a folder: the file `LOCK`, locked by all processes
+// of the run that are started while the object lives, for as long as one of
+// them lives (the lock goes with the open file, which they inherit).
+class RunLock {
+ public:
+  // INVALID_ARGUMENT if the run is still running.
+  static absl::StatusOr<std::unique_ptr<RunLock>> Take(
+      const std::string& run_dir);
+  ~RunLock();
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+
+ private:
+  explicit RunLock(int fd) : fd_(fd) {}
+
+  const int fd_;
+};
+
 // Makes `path` with logs/, checkpoints/ and ready/. INVALID_ARGUMENT if a run
 // is there already; otherwise the system's reason.
 absl::Status MakeRunDirectory(const std::string& path);
@@ -25,7 +49,8 @@ absl::StatusOr<std::string> MakeDefaultRunDirectory(
 // `path` as it is printed: relative if it lies below the current folder.
 std::string ShownPath(const std::string& path);
 
-// A private folder for sockets: RUN_DIR/sockets if the paths in it are short
+// A private folder for sockets: RUN_DIR/sockets, also if an earlier life of the
+// run has left it, if the paths in it are short
 // enough for a socket, else one below /tmp that goes with this object.
 class SocketDirectory {
  public:

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -56,8 +57,8 @@ std::optional<RunEnd> Supervisor::Poll() {
 
 std::optional<RunEnd> Supervisor::Ended(Slot& slot, const ChildExit& exit) {
   const ChildSpec& child = slot.process.child;
+  slot.restart_at = absl::InfiniteFuture();
   if (slot.process.ends_run) {
-    slot.restart_at = absl::InfiniteFuture();
     if (exit.signal == 0 &&
         (exit.code == kExitReached || exit.code == kExitNotReached)) {
       return RunEnd{exit.code, ""};
@@ -68,17 +69,30 @@ std::optional<RunEnd> Supervisor::Ended(Slot& slot, const ChildExit& exit) {
                                  " was stopped by a signal of someone else, "
                                  "before the run's stop condition")};
     }
-    return Failure(child, exit);
+    if (slot.process.resume_flags.empty()) return Failure(child, exit);
   }
   // A config error stays one however often the process is started.
   if (exit.signal == 0 && exit.code == kExitUsage) return Failure(child, exit);
+  std::optional<RunEnd> end = PlanRestart(slot, exit);
+  if (end.has_value()) return end;
+  std::vector<std::string>& command = slot.process.child.command;
+  for (const std::string& flag : slot.process.resume_flags) {
+    if (std::find(command.begin(), command.end(), flag) == command.end()) {
+      command.push_back(flag);
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<RunEnd> Supervisor::PlanRestart(Slot& slot,
+                                              const ChildExit& exit) {
+  const ChildSpec& child = slot.process.child;
   const absl::Time now = options_.now();
   while (!slot.restarts.empty() &&
          slot.restarts.front() <= now - options_.restart_window) {
     slot.restarts.pop_front();
   }
   if (static_cast<int>(slot.restarts.size()) >= options_.max_restarts) {
-    slot.restart_at = absl::InfiniteFuture();
     return Failure(child, exit);
   }
   slot.restarts.push_back(now);

@@ -27,6 +27,10 @@ struct SupervisedProcess {
   ChildSpec child;
   // Its end is the run's end; any other process is started again when it ends.
   bool ends_run = false;
+  // Of one that ends the run: what is added to its command when it is started
+  // again after a crash, which is any end but an exit with 0, 2, 3 or 4. Empty:
+  // a crash is the run's end, too.
+  std::vector<std::string> resume_flags;
   // Stop() ends the processes with the lowest number first, and goes on to
   // the next when they are gone.
   int stop_order = 0;
@@ -76,6 +80,7 @@ class Supervisor {
   };
 
   std::optional<RunEnd> Ended(Slot& slot, const ChildExit& exit);
+  std::optional<RunEnd> PlanRestart(Slot& slot, const ChildExit& exit);
   std::optional<RunEnd> Restart(Slot& slot);
   void StopGroup(const std::vector<Slot*>& group);
 

@@ -1,26 +1,15 @@
 // qfleet train: a whole cluster on this machine, by one command.
 
-#include <unistd.h>
-
-#include <filesystem>
-#include <iostream>
 #include <memory>
-#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "cli/cluster.h"
 #include "cli/commands.h"
-#include "cli/progress.h"
-#include "cli/report_reader.h"
+#include "cli/local_run.h"
 #include "cli/run_directory.h"
-#include "cli/supervisor.h"
-#include "cli/terminal.h"
-#include "common/checkpoint_file.h"
-#include "common/files.h"
 #include "common/process.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
@@ -29,66 +18,11 @@
 namespace qfleet {
 namespace {
 
-// How often the processes and the reports are looked at.
-constexpr absl::Duration kPoll = absl::Milliseconds(50);
-constexpr absl::Duration kRedraw = absl::Milliseconds(250);
-
 struct TrainFlags {
   std::string config;
   std::string run_dir;
   std::vector<std::string> set;
   bool solo = false;
-};
-
-// Tells the person at the terminal, or the reader of the pipe, how the run
-// goes.
-class Reporter {
- public:
-  Reporter(const std::string& run_dir, const v1::Config& config)
-      : terminal_(isatty(STDOUT_FILENO) == 1),
-        start_(absl::Now()),
-        reader_(run_dir + "/metrics.jsonl"),
-        progress_(std::filesystem::path(run_dir).filename().string(), config) {}
-
-  void Say(const std::string& line) {
-    if (terminal_) {
-      display_.Print(line);
-    } else {
-      std::cout << line << std::endl;
-    }
-  }
-
-  void Update() {
-    for (const v1::RunReport& report : reader_.Poll()) {
-      for (const std::string& line : progress_.Add(report)) {
-        if (!terminal_) std::cout << line << std::endl;
-      }
-    }
-    if (terminal_ && absl::Now() - drawn_ >= kRedraw) Draw();
-  }
-
-  // The last picture stays, and the words after it.
-  void End(const std::string& line) {
-    Update();
-    if (terminal_) Draw();
-    std::cout << line << std::endl;
-  }
-
-  const Progress& progress() const { return progress_; }
-
- private:
-  void Draw() {
-    drawn_ = absl::Now();
-    display_.Draw(progress_.Display(absl::ToDoubleSeconds(drawn_ - start_),
-                                    GetTerminalSize().columns - 1));
-  }
-
-  const bool terminal_;
-  const absl::Time start_;
-  absl::Time drawn_ = absl::InfinitePast();
-  ReportReader reader_;
-  Progress progress_;
-  LiveDisplay display_;
 };
 
 absl::StatusOr<std::string> PrepareRunDirectory(const TrainFlags& flags) {
@@ -99,35 +33,7 @@ absl::StatusOr<std::string> PrepareRunDirectory(const TrainFlags& flags) {
   } else {
     QFLEET_RETURN_IF_ERROR(MakeRunDirectory(run_dir));
   }
-  std::error_code error;
-  std::string absolute =
-      std::filesystem::absolute(run_dir, error).lexically_normal().string();
-  if (absolute.size() > 1 && absolute.back() == '/') absolute.pop_back();
-  return absolute;
-}
-
-void SayHello(const std::string& run_dir, const v1::Config& config, bool solo,
-              Reporter& reporter) {
-  reporter.Say(absl::StrCat("run directory: ", ShownPath(run_dir)));
-  if (solo) return;
-  const std::string path = config.cluster().learner().substr(5);  // unix:
-  reporter.Say(absl::StrCat("status: qfleet status unix:", ShownPath(path)));
-}
-
-// How the run ended, in a sentence.
-std::string LastWords(const std::optional<RunEnd>& end,
-                      const std::string& run_dir, const Progress& progress) {
-  if (end.has_value() && end->error.empty()) {
-    return progress.Summary(end->exit_code == kExitReached);
-  }
-  const char* how = !end.has_value()                 ? "interrupted"
-                    : end->exit_code == kExitStopped ? "stopped"
-                                                     : "failed";
-  const std::vector<std::string> checkpoints =
-      ListCheckpoints(run_dir + "/checkpoints");
-  return absl::StrCat(
-      how, "; checkpoint: ",
-      checkpoints.empty() ? "none" : ShownPath(checkpoints.front()));
+  return AbsoluteRunDirectory(run_dir);
 }
 
 absl::StatusOr<int> RunTrain(const TrainFlags& flags,
@@ -138,47 +44,11 @@ absl::StatusOr<int> RunTrain(const TrainFlags& flags,
   QFLEET_RETURN_IF_ERROR(TableFor(config).status());
   QFLEET_ASSIGN_OR_RETURN(std::string binaries, BinaryDirectory());
   QFLEET_RETURN_IF_ERROR(CheckBinaries(binaries, flags.solo));
-  QFLEET_ASSIGN_OR_RETURN(std::string run_dir, PrepareRunDirectory(flags));
-  std::unique_ptr<SocketDirectory> sockets;
-  config.mutable_cluster()->Clear();
-  if (!flags.solo) {
-    QFLEET_ASSIGN_OR_RETURN(sockets, SocketDirectory::Make(run_dir));
-    SetAddresses(sockets->path(), config);
-  }
-  QFLEET_RETURN_IF_ERROR(
-      WriteFileAtomically(run_dir + "/config.txtpb", ConfigText(config)));
-
-  Reporter reporter(run_dir, config);
-  Supervisor::Options options;
-  options.notice = [&](const std::string& line) { reporter.Say(line); };
-  Supervisor supervisor(options);
-  SayHello(run_dir, config, flags.solo, reporter);
-  for (SupervisedProcess& process :
-       ProcessesOf(config, run_dir, binaries, flags.solo)) {
-    QFLEET_RETURN_IF_ERROR(supervisor.Start(std::move(process)));
-  }
-  std::optional<RunEnd> end;
-  while (!(end = supervisor.Poll()).has_value()) {
-    reporter.Update();
-    if (shutdown.WaitFor(kPoll)) break;
-  }
-  // A signal to all processes of a job may end the learner before it is seen
-  // here.
-  if (end.has_value() && end->exit_code == kExitStopped &&
-      shutdown.requested()) {
-    end.reset();
-  }
-  if (!end.has_value()) reporter.Say("interrupted; stopping");
-  supervisor.Stop();
-  reporter.Update();  // What came while they stopped.
-  reporter.End(LastWords(end, run_dir, reporter.progress()));
-  std::cout << "run directory: " << ShownPath(run_dir) << std::endl;
-  if (!end.has_value()) return kExitFailed;
-  if (!end->error.empty()) {
-    std::cerr << "qfleet: " << end->error << std::endl;
-  }
-  // The run was not ended by its own: that is no success of this command.
-  return end->exit_code == kExitStopped ? kExitFailed : end->exit_code;
+  LocalRun run;
+  run.mode = flags.solo ? RunMode::kSolo : RunMode::kCluster;
+  QFLEET_ASSIGN_OR_RETURN(run.run_dir, PrepareRunDirectory(flags));
+  QFLEET_ASSIGN_OR_RETURN(run.lock, RunLock::Take(run.run_dir));
+  return RunLocally(std::move(run), std::move(config), shutdown);
 }
 
 int TrainMain(const TrainFlags& flags) {

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
 #include "common/table_spec.h"
 
 namespace qfleet {
@@ -65,6 +67,49 @@ void VectorEnvironment::UpdateMask(int i) {
   if (mask_size_ == 0) return;
   environments_[i]->ActionMask(
       absl::MakeSpan(masks_).subspan(i * mask_size_, mask_size_));
+}
+
+absl::StatusOr<v1::VectorEnvironmentState> VectorEnvironment::Save() const {
+  v1::VectorEnvironmentState state;
+  for (const auto& environment : environments_) {
+    QFLEET_ASSIGN_OR_RETURN(*state.add_environments(), environment->Save());
+  }
+  state.set_observations(observations_.data(), observations_.size());
+  state.set_final_observations(final_observations_.data(),
+                               final_observations_.size());
+  for (const StepResult& result : results_) {
+    v1::VectorEnvironmentState::Result& saved = *state.add_results();
+    saved.set_reward(result.reward);
+    saved.set_terminated(result.terminated);
+    saved.set_truncated(result.truncated);
+  }
+  return state;
+}
+
+absl::Status VectorEnvironment::Load(const v1::VectorEnvironmentState& state) {
+  if (state.environments_size() != size() || state.results_size() != size() ||
+      state.observations().size() != observations_.size() ||
+      state.final_observations().size() != final_observations_.size()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "saved environments = ", state.environments_size(), " with ",
+        state.observations().size(), " bytes of observations: allowed is ",
+        size(), " with ", observations_.size()));
+  }
+  for (int i = 0; i < size(); ++i) {
+    absl::Status status = environments_[i]->Load(state.environments(i));
+    if (!status.ok()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("saved environment ", i, ": ", status.message()));
+    }
+    results_[i] = {.reward = state.results(i).reward(),
+                   .terminated = state.results(i).terminated(),
+                   .truncated = state.results(i).truncated()};
+  }
+  observations_.assign(state.observations().begin(),
+                       state.observations().end());
+  final_observations_.assign(state.final_observations().begin(),
+                             state.final_observations().end());
+  return absl::OkStatus();
 }
 
 }  // namespace qfleet

@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "qfleet/v1/checkpoint.pb.h"
 #include "qfleet/v1/tensor.pb.h"
 
 namespace qfleet {
@@ -102,6 +103,12 @@ class VectorEnvironment {
   absl::Span<const StepResult> results() const { return results_; }
   absl::Span<const char> final_observation(int i) const;
   absl::Span<const uint8_t> final_action_mask(int i) const;
+
+  // All of it between two steps. UNIMPLEMENTED if an environment cannot be
+  // saved. Load: FAILED_PRECONDITION if it is the state of other environments;
+  // some may have been restored then.
+  absl::StatusOr<v1::VectorEnvironmentState> Save() const;
+  absl::Status Load(const v1::VectorEnvironmentState& state);
 
  private:
   // Writes environment i's row of masks_.

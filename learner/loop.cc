@@ -1,6 +1,7 @@
 #include "learner/loop.h"
 
 #include <string>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "common/status_macros.h"
@@ -9,60 +10,104 @@
 namespace qfleet {
 namespace {
 
-// Publishes and writes periodic checkpoints as updates go by.
-absl::Status AfterUpdate(const v1::LearnerConfig& config, Trainer& trainer,
-                         Publisher& publisher, const Run& run) {
-  const int64_t updates = trainer.updates();
-  if (updates % config.publish_period() == 0) {
-    publisher.Publish(trainer.algorithm().Publish(), updates);
-  }
-  if (config.checkpoint_period() > 0 &&
-      updates % config.checkpoint_period() == 0) {
-    return run.WriteCheckpoint(trainer.algorithm(), *publisher.newest())
-        .status();
-  }
-  return absl::OkStatus();
-}
+class Loop {
+ public:
+  Loop(const v1::LearnerConfig& config, Trainer& trainer, Sampler& sampler,
+       Publisher& publisher, Run& run, CheckpointWriter& writer,
+       const LoopHooks& hooks)
+      : config_(config),
+        trainer_(trainer),
+        sampler_(sampler),
+        publisher_(publisher),
+        run_(run),
+        writer_(writer),
+        hooks_(hooks) {}
 
-// One turn of the loop. A wait for the replay is no error.
-absl::Status Turn(const v1::Config& config, Trainer& trainer,
-                  Publisher& publisher, const Run& run,
-                  const std::function<absl::Status()>& step) {
-  if (step) QFLEET_RETURN_IF_ERROR(step());
-  absl::Status status = trainer.Step();
-  if (absl::IsDeadlineExceeded(status)) {
-    spdlog::info("waiting: {}", std::string(status.message()));
+  // One turn. A wait for the replay is no error.
+  absl::Status Turn() {
+    if (hooks_.step) QFLEET_RETURN_IF_ERROR(hooks_.step());
+    // What the step left out is for the run that goes on from here.
+    if (hooks_.interrupted()) return absl::OkStatus();
+    absl::Status status = trainer_.Step();
+    if (absl::IsDeadlineExceeded(status)) {
+      spdlog::info("waiting: {}", std::string(status.message()));
+      return absl::OkStatus();
+    }
+    QFLEET_RETURN_IF_ERROR(status);
+    return AfterUpdate();
+  }
+
+  // All that the run is at this moment, to the writer's thread.
+  void StartCheckpoint() {
+    run_.Tick(trainer_.updates(), sampler_.View());  // Nothing is uncounted.
+    v1::Checkpoint checkpoint =
+        run_.MakeCheckpoint(trainer_.algorithm(), *publisher_.newest(),
+                            sampler_.View(), hooks_.actors());
+    WriteBeside beside = hooks_.save ? hooks_.save(checkpoint) : nullptr;
+    writer_.Start(std::move(checkpoint), std::move(beside));
+  }
+
+  absl::Status Report(const std::string& state) {
+    return run_.Report(trainer_.TakeAccount(), sampler_.View(), hooks_.actors(),
+                       publisher_.version(), state);
+  }
+
+ private:
+  // Publishes and begins periodic checkpoints as updates go by.
+  absl::Status AfterUpdate() {
+    const int64_t updates = trainer_.updates();
+    if (updates % config_.publish_period() == 0) {
+      publisher_.Publish(trainer_.algorithm().Publish(), updates);
+    }
+    if (config_.checkpoint_period() == 0 ||
+        updates % config_.checkpoint_period() != 0) {
+      return absl::OkStatus();
+    }
+    if (writer_.Idle()) {
+      QFLEET_RETURN_IF_ERROR(writer_.status());
+      StartCheckpoint();
+    } else {
+      writer_.Skip();
+      spdlog::warn(
+          "checkpoint of update {} left out: the one before is still being "
+          "written",
+          updates);
+    }
     return absl::OkStatus();
   }
-  QFLEET_RETURN_IF_ERROR(status);
-  return AfterUpdate(config.learner(), trainer, publisher, run);
-}
+
+  const v1::LearnerConfig& config_;
+  Trainer& trainer_;
+  Sampler& sampler_;
+  Publisher& publisher_;
+  Run& run_;
+  CheckpointWriter& writer_;
+  const LoopHooks& hooks_;
+};
 
 }  // namespace
 
-absl::StatusOr<Outcome> TrainUntilDone(
-    const v1::Config& config, Trainer& trainer, Sampler& sampler,
-    Publisher& publisher, Run& run, const std::function<ActorsView()>& actors,
-    const std::function<bool()>& interrupted,
-    const std::function<absl::Status()>& step) {
+absl::StatusOr<Outcome> TrainUntilDone(const v1::Config& config,
+                                       Trainer& trainer, Sampler& sampler,
+                                       Publisher& publisher, Run& run,
+                                       CheckpointWriter& writer,
+                                       const LoopHooks& hooks) {
+  Loop loop(config.learner(), trainer, sampler, publisher, run, writer, hooks);
   absl::Status status;
-  while (status.ok() && run.outcome() == Outcome::kNone && !interrupted()) {
-    status = Turn(config, trainer, publisher, run, step);
+  while (status.ok() && run.outcome() == Outcome::kNone &&
+         !hooks.interrupted()) {
+    status = loop.Turn();
     if (run.Tick(trainer.updates(), sampler.View()) && status.ok()) {
-      status = run.Report(trainer.TakeAccount(), sampler.View(), actors(),
-                          publisher.version(), "training");
+      status = loop.Report("training");
     }
   }
   // What was learned is kept, whatever ended the loop, but for an update that
   // failed: its weights are worth nothing.
-  if (!absl::IsInternal(status)) {
-    absl::StatusOr<std::string> path =
-        run.WriteCheckpoint(trainer.algorithm(), *publisher.newest());
-    if (path.ok()) spdlog::info("checkpoint: {}", *path);
-    if (status.ok()) status = path.status();
-  }
-  absl::Status reported = run.Report(trainer.TakeAccount(), sampler.View(),
-                                     actors(), publisher.version(), "stopping");
+  if (!absl::IsInternal(status)) loop.StartCheckpoint();
+  absl::StatusOr<std::string> path = writer.Wait();
+  if (path.ok() && !path->empty()) spdlog::info("checkpoint: {}", *path);
+  if (status.ok()) status = path.status();
+  absl::Status reported = loop.Report("stopping");
   if (status.ok()) status = reported;
   QFLEET_RETURN_IF_ERROR(status);
   spdlog::info("{}", run.Summary());

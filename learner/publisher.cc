@@ -1,8 +1,15 @@
 #include "learner/publisher.h"
 
+#include <utility>
+
 #include "common/hash.h"
 
 namespace qfleet {
+
+void Publisher::Resume(v1::Publication newest) {
+  absl::MutexLock lock(&mutex_);
+  newest_ = std::make_shared<const v1::Publication>(std::move(newest));
+}
 
 void Publisher::Publish(std::string parameters, uint64_t updates) {
   auto publication = std::make_shared<v1::Publication>();

@@ -20,7 +20,11 @@ class Publisher {
  public:
   explicit Publisher(std::string network) : network_(std::move(network)) {}
 
-  // Makes version 1, 2, ... of these parameters.
+  // Goes on after this publication: it is the newest, and the next one's
+  // version is one higher. Before the first Publish.
+  void Resume(v1::Publication newest);
+
+  // Makes the next version of these parameters: 1, 2, ...
   void Publish(std::string parameters, uint64_t updates);
 
   // Null before the first.

@@ -1,19 +1,53 @@
 #include "learner/run.h"
 
 #include <algorithm>
+#include <fstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
-#include "common/checkpoint_file.h"
 #include "common/files.h"
 #include "common/process.h"
 #include "common/proto_json.h"
 #include "common/status_macros.h"
 #include "config/config.h"
+#include "nlohmann/json.hpp"
 
 namespace qfleet {
+
+namespace {
+
+// Of each shard; of a view without that, of all as one.
+std::vector<uint64_t> EnvStepsOf(const ReplayView& replay) {
+  if (!replay.shard_env_steps.empty()) return replay.shard_env_steps;
+  return {EnvSteps(replay.steps, replay.episodes)};
+}
+
+// How an earlier life left metrics.jsonl.
+struct LinesBefore {
+  bool torn = false;  // It was killed while it wrote the last line.
+  double wall_seconds = 0;
+};
+
+LinesBefore ReadLinesBefore(const std::string& path) {
+  constexpr std::streamoff kTail = 65536;
+  LinesBefore before;
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) return before;
+  file.seekg(std::max<std::streamoff>(0, file.tellg() - kTail));
+  for (std::string line; std::getline(file, line);) {
+    before.torn = file.eof();
+    const auto json = nlohmann::json::parse(line, nullptr, false);
+    if (!json.is_object()) continue;
+    const auto seconds = json.find("wall_seconds");
+    if (seconds == json.end() || !seconds->is_number()) continue;
+    before.wall_seconds = seconds->get<double>();
+  }
+  return before;
+}
+
+}  // namespace
 
 int ExitCodeOf(Outcome outcome, const v1::StopConfig& stop) {
   switch (outcome) {
@@ -28,6 +62,14 @@ int ExitCodeOf(Outcome outcome, const v1::StopConfig& stop) {
   const bool ends = stop.has_mean_return() || stop.max_env_steps() > 0 ||
                     stop.max_updates() > 0 || stop.max_seconds() > 0;
   return ends ? kExitStopped : kExitReached;
+}
+
+std::string AlgorithmName(const v1::Config& config) {
+  const v1::AlgorithmConfig& algorithm = config.algorithm();
+  const auto* kind = algorithm.GetDescriptor()->FindOneofByName("kind");
+  const auto* choice =
+      algorithm.GetReflection()->GetOneofFieldDescriptor(algorithm, kind);
+  return choice == nullptr ? "" : choice->name();
 }
 
 struct Run::Exported {
@@ -85,8 +127,8 @@ struct Run::Exported {
 Run::Run(const v1::Config& config, const std::string& run_dir, Metrics& metrics)
     : config_(config),
       run_dir_(run_dir),
-      begun_(absl::Now()),
       exported_(std::make_shared<Exported>(metrics)),
+      begun_(absl::Now()),
       reported_(begun_) {
   report_.set_state("starting");
 }
@@ -96,12 +138,43 @@ absl::Status Run::Open() {
   QFLEET_RETURN_IF_ERROR(
       MakeWritableDirectory(absl::StrCat(run_dir_, "/checkpoints")));
   const std::string path = absl::StrCat(run_dir_, "/metrics.jsonl");
+  const LinesBefore before = ReadLinesBefore(path);
+  earlier_wall_seconds_ = before.wall_seconds;
   lines_.open(path, std::ios::app);
   if (!lines_) {
     return absl::FailedPreconditionError(
         absl::StrCat("cannot write to ", path));
   }
+  if (before.torn) lines_ << std::endl;
   return absl::OkStatus();
+}
+
+void Run::Resume(const v1::Checkpoint& checkpoint) {
+  absl::MutexLock lock(&mutex_);
+  // What came after the checkpoint is to be learned again, but took its time.
+  const double seconds =
+      std::max(checkpoint.wall_seconds(), earlier_wall_seconds_);
+  begun_ = absl::Now() - absl::Seconds(seconds);
+  updates_ = static_cast<int64_t>(checkpoint.updates());
+  env_steps_ = checkpoint.env_steps();
+  shard_env_steps_.assign(checkpoint.shard_env_steps().begin(),
+                          checkpoint.shard_env_steps().end());
+  earlier_applied_ = checkpoint.priorities_applied();
+  earlier_stale_ = checkpoint.priorities_stale();
+  reported_env_steps_ = env_steps_;
+  reported_updates_ = updates_;
+  reported_episodes_ = checkpoint.episodes();
+  reported_return_sum_ = checkpoint.return_sum();
+  if (checkpoint.evaluation().episodes() > 0) {
+    *evaluated_.mutable_policy() = checkpoint.policy();
+    *evaluated_.mutable_evaluation() = checkpoint.evaluation();
+    JudgeEvaluation();
+  }
+  report_.set_wall_seconds(seconds);
+  report_.set_env_steps(env_steps_);
+  report_.set_updates(checkpoint.updates());
+  report_.set_episodes(checkpoint.episodes());
+  CheckBounds();
 }
 
 double Run::WallSeconds() const {
@@ -115,9 +188,14 @@ void Run::RecordEvaluation(const v1::EvaluationReport& report) {
   v1::Evaluation& evaluation = *evaluated_.mutable_evaluation();
   evaluation.set_env_steps(env_steps_);
   evaluation.set_wall_seconds(WallSeconds());
+  exported_->evaluation_time.SetToCurrentTime();
+  JudgeEvaluation();
+}
+
+void Run::JudgeEvaluation() {
+  const v1::Evaluation& evaluation = evaluated_.evaluation();
   *report_.mutable_evaluation() = evaluation;
   exported_->evaluation_return.Set(evaluation.mean_return());
-  exported_->evaluation_time.SetToCurrentTime();
   if (config_.stop().has_mean_return() &&
       evaluation.mean_return() >= config_.stop().mean_return()) {
     outcome_ = Outcome::kReached;
@@ -134,11 +212,20 @@ bool Run::Tick(int64_t updates, const ReplayView& replay) {
 }
 
 void Run::CountEnvSteps(const ReplayView& replay) {
-  // An episode of n environment steps is n + 1 rows: its final observation is
-  // one. A shard that lost its memory counts from 0 again; we do not.
-  const uint64_t steps = replay.steps - std::min(replay.steps, replay.episodes);
-  if (steps > last_view_steps_) env_steps_ += steps - last_view_steps_;
-  last_view_steps_ = steps;
+  // A shard that was not seen yet may hold steps that were counted already, in
+  // an earlier life of ours; one that lost its memory counts from 0 again. We
+  // do not, either way.
+  const std::vector<uint64_t> seen = EnvStepsOf(replay);
+  if (shard_env_steps_.size() < seen.size()) {
+    shard_env_steps_.resize(seen.size());
+  }
+  for (size_t s = 0; s < seen.size(); ++s) {
+    if (seen[s] == 0) continue;
+    if (seen[s] > shard_env_steps_[s]) {
+      env_steps_ += seen[s] - shard_env_steps_[s];
+    }
+    shard_env_steps_[s] = seen[s];
+  }
 }
 
 void Run::CheckBounds() {
@@ -194,8 +281,8 @@ absl::Status Run::Report(const TrainerAccount& account,
   report.set_weight_age_seconds(actors.oldest_policy_seconds);
   report.set_actors(actors.connected);
   report.set_shards(replay.shards);
-  report.set_priorities_applied(replay.priorities_applied);
-  report.set_priorities_stale(replay.priorities_stale);
+  report.set_priorities_applied(earlier_applied_ + replay.priorities_applied);
+  report.set_priorities_stale(earlier_stale_ + replay.priorities_stale);
   report.set_share_waiting_for_replay(
       std::min(1.0, account.wait_seconds / seconds));
   report.set_share_updating(std::min(1.0, account.update_seconds / seconds));
@@ -245,29 +332,43 @@ v1::RunReport Run::Newest() const {
   return report_;
 }
 
-absl::StatusOr<std::string> Run::WriteCheckpoint(
-    Algorithm& algorithm, const v1::Publication& newest) const {
+v1::Checkpoint Run::MakeCheckpoint(Algorithm& algorithm,
+                                   const v1::Publication& newest,
+                                   const ReplayView& replay,
+                                   const ActorsView& actors) const {
   v1::Checkpoint checkpoint;
   checkpoint.set_config(ConfigText(config_));
   checkpoint.set_network(algorithm.network().signature());
+  checkpoint.set_algorithm_name(AlgorithmName(config_));
+  for (const ParameterSpec& parameter : algorithm.network().parameters()) {
+    v1::ParameterLayout& layout = *checkpoint.add_parameters();
+    layout.set_name(parameter.name);
+    layout.mutable_shape()->Assign(parameter.shape.begin(),
+                                   parameter.shape.end());
+    layout.set_offset(parameter.offset);
+  }
   checkpoint.set_updates(algorithm.updates());
   for (v1::NamedTensor& tensor : algorithm.Save()) {
     *checkpoint.add_algorithm() = std::move(tensor);
   }
-  {
-    absl::MutexLock lock(&mutex_);
-    checkpoint.set_env_steps(env_steps_);
-    checkpoint.set_wall_seconds(WallSeconds());
-    if (evaluated_.has_policy()) {
-      *checkpoint.mutable_policy() = evaluated_.policy();
-      *checkpoint.mutable_evaluation() = evaluated_.evaluation();
-    } else {
-      *checkpoint.mutable_policy() = newest;
-    }
+  *checkpoint.mutable_published() = newest;
+  checkpoint.set_episodes(actors.episodes);
+  checkpoint.set_return_sum(actors.return_sum);
+  checkpoint.set_priorities_applied(earlier_applied_ +
+                                    replay.priorities_applied);
+  checkpoint.set_priorities_stale(earlier_stale_ + replay.priorities_stale);
+  absl::MutexLock lock(&mutex_);
+  checkpoint.set_env_steps(env_steps_);
+  checkpoint.mutable_shard_env_steps()->Assign(shard_env_steps_.begin(),
+                                               shard_env_steps_.end());
+  checkpoint.set_wall_seconds(WallSeconds());
+  if (evaluated_.has_policy()) {
+    *checkpoint.mutable_policy() = evaluated_.policy();
+    *checkpoint.mutable_evaluation() = evaluated_.evaluation();
+  } else {
+    *checkpoint.mutable_policy() = newest;
   }
-  return qfleet::WriteCheckpoint(absl::StrCat(run_dir_, "/checkpoints"),
-                                 checkpoint,
-                                 config_.learner().checkpoints_kept());
+  return checkpoint;
 }
 
 std::string Run::Summary() const {

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -17,6 +18,7 @@
 #include "absl/time/time.h"
 #include "common/metrics.h"
 #include "learner/trainer.h"
+#include "qfleet/v1/checkpoint.pb.h"
 #include "qfleet/v1/config.pb.h"
 #include "qfleet/v1/weights.pb.h"
 #include "replay_client/sampler.h"
@@ -43,13 +45,22 @@ enum class Outcome {
 // bound.
 int ExitCodeOf(Outcome outcome, const v1::StopConfig& stop);
 
+// The choice in the config's AlgorithmConfig.kind: "dqn".
+std::string AlgorithmName(const v1::Config& config);
+
 class Run {
  public:
   // `metrics` must outlive the run.
   Run(const v1::Config& config, const std::string& run_dir, Metrics& metrics);
 
-  // Makes the run directory and opens metrics.jsonl.
+  // Makes the run directory and opens metrics.jsonl, to go on at its end.
   absl::Status Open();
+
+  // Goes on from where this checkpoint's run was: its counts, its last
+  // evaluation, and its time, that of what was lost since included. If the
+  // evaluation reached the stop condition, or a bound was met, the outcome is
+  // decided. Before the first Tick.
+  void Resume(const v1::Checkpoint& checkpoint);
 
   // An evaluation came in. Ignored once the outcome is decided.
   void RecordEvaluation(const v1::EvaluationReport& report);
@@ -65,9 +76,13 @@ class Run {
   Outcome outcome() const;
   v1::RunReport Newest() const;
 
+  // All that a checkpoint holds of the algorithm and of the run, copied.
   // `newest` stands for the policy where none was evaluated.
-  absl::StatusOr<std::string> WriteCheckpoint(
-      Algorithm& algorithm, const v1::Publication& newest) const;
+  v1::Checkpoint MakeCheckpoint(Algorithm& algorithm,
+                                const v1::Publication& newest,
+                                const ReplayView& replay,
+                                const ActorsView& actors) const;
+  std::string checkpoint_directory() const { return run_dir_ + "/checkpoints"; }
 
   // "reached: mean return 487.6 over 20 episodes (target 475) after ...".
   std::string Summary() const;
@@ -75,25 +90,33 @@ class Run {
  private:
   struct Exported;
 
-  double WallSeconds() const;
+  double WallSeconds() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void CountEnvSteps(const ReplayView& replay)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void JudgeEvaluation() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CheckBounds() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Export(const v1::RunReport& report);
 
   const v1::Config config_;
   const std::string run_dir_;
-  const absl::Time begun_;
   const std::shared_ptr<Exported> exported_;
   std::ofstream lines_;  // The loop's thread only.
 
   mutable absl::Mutex mutex_;
+  // As if all the time of the lives before had been just before this one.
+  absl::Time begun_ ABSL_GUARDED_BY(mutex_);
   Outcome outcome_ ABSL_GUARDED_BY(mutex_) = Outcome::kNone;
   v1::RunReport report_ ABSL_GUARDED_BY(mutex_);            // The newest.
   v1::EvaluationReport evaluated_ ABSL_GUARDED_BY(mutex_);  // The newest.
   int64_t updates_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t env_steps_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t last_view_steps_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<uint64_t> shard_env_steps_ ABSL_GUARDED_BY(mutex_);  // Seen last.
+
+  // The last report's of an earlier life. Constant after Open.
+  double earlier_wall_seconds_ = 0;
+  // Counted by samplers of earlier lives. Constant after Resume.
+  uint64_t earlier_applied_ = 0;
+  uint64_t earlier_stale_ = 0;
 
   // Of the report before, for rates. The loop's thread only.
   absl::Time reported_;

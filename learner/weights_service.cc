@@ -173,6 +173,12 @@ ActorsView WeightsService::Actors() const {
   return view;
 }
 
+void WeightsService::Resume(uint64_t episodes, double return_sum) {
+  absl::MutexLock lock(&mutex_);
+  episodes_ = episodes;
+  return_sum_ = return_sum;
+}
+
 void WeightsService::CloseSubscriptions() {
   absl::MutexLock lock(&mutex_);
   closed_ = true;

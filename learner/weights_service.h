@@ -31,6 +31,9 @@ class WeightsService : public v1::Weights::CallbackService {
 
   ActorsView Actors() const;
 
+  // Counts on from these totals of an earlier life. Before the server starts.
+  void Resume(uint64_t episodes, double return_sum);
+
   // Ends the subscriptions, so that the server can shut down at once.
   void CloseSubscriptions();
 

@@ -63,6 +63,9 @@ ReplayView ClusterStats::View() const {
   for (const Shard& shard : shards_) {
     AddCounters(shard.earlier, sum);
     AddCounters(shard.stats, sum);
+    view.shard_env_steps.push_back(
+        EnvSteps(shard.earlier.steps() + shard.stats.steps(),
+                 shard.earlier.episodes() + shard.stats.episodes()));
     if (!shard.connected) continue;
     view.size += shard.stats.size();
     view.bytes += shard.stats.bytes();

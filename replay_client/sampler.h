@@ -4,6 +4,7 @@
 #ifndef QFLEET_REPLAY_CLIENT_SAMPLER_H_
 #define QFLEET_REPLAY_CLIENT_SAMPLER_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -52,7 +53,16 @@ struct ReplayView {
   uint64_t priorities_applied = 0;
   uint64_t priorities_stale = 0;
   uint64_t priorities_unknown = 0;
+  // Environment steps that each shard has counted; 0: it was not seen yet.
+  // Empty where there are no shards.
+  std::vector<uint64_t> shard_env_steps;
 };
+
+// An episode of n environment steps is n + 1 stored steps: its final
+// observation is one.
+inline uint64_t EnvSteps(uint64_t steps, uint64_t episodes) {
+  return steps - std::min(steps, episodes);
+}
 
 // Thread-compatible: one learner thread.
 class Sampler {

@@ -1,24 +1,109 @@
 #include "solo/local_replay.h"
 
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/files.h"
+#include "common/hash.h"
 #include "common/status_macros.h"
+#include "replay_server/core/checkpoint.h"
 
 namespace qfleet {
 namespace {
 
 constexpr uint64_t kWriterId = 1;
+// Bytes of a region that are copied at once: as many as lie side by side.
+constexpr uint64_t kAll = ~uint64_t{0};
+
+// Not of the time when they were written, so that equal contents have equal
+// hashes.
+uint64_t HashOf(const v1::CheckpointManifest& manifest) {
+  Hasher hasher;
+  for (const v1::CheckpointManifest::File& file : manifest.files()) {
+    const std::string line =
+        absl::StrCat(file.path(), " ", file.bytes(), " ", file.hash(), "\n");
+    hasher.Add(line.data(), line.size());
+  }
+  return hasher.Digest();
+}
 
 }  // namespace
+
+absl::StatusOr<uint64_t> WriteTableCopy(const TableCopy& copy,
+                                        const std::string& path) {
+  const std::string temporary = path + ".tmp";
+  std::error_code ignored;
+  std::filesystem::remove_all(temporary, ignored);
+  QFLEET_RETURN_IF_ERROR(MakeWritableDirectory(temporary));
+  TableFilesWriter files;
+  QFLEET_RETURN_IF_ERROR(files.Open(
+      absl::StrCat(temporary, "/", copy.header.spec().name()), copy.header));
+  for (int region = 0; region < kRegionCount; ++region) {
+    for (const Table::Piece& piece : copy.regions[region]) {
+      QFLEET_RETURN_IF_ERROR(files.Write(region, piece.offset,
+                                         piece.data.data(), piece.data.size()));
+    }
+  }
+  QFLEET_RETURN_IF_ERROR(files.Sync());
+  QFLEET_RETURN_IF_ERROR(FinishCheckpoint(temporary, copy.header.shard(),
+                                          /*version=*/"solo", /*keep=*/0)
+                             .status());
+  QFLEET_ASSIGN_OR_RETURN(const v1::CheckpointManifest manifest,
+                          CheckCheckpoint(path, /*contents=*/false));
+  return HashOf(manifest);
+}
+
+absl::Status CheckTableCopy(const std::string& path, uint64_t hash) {
+  QFLEET_ASSIGN_OR_RETURN(const v1::CheckpointManifest manifest,
+                          CheckCheckpoint(path, /*contents=*/true));
+  if (HashOf(manifest) == hash) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat(path, " is the replay of another checkpoint"));
+}
 
 absl::StatusOr<std::unique_ptr<LocalReplay>> LocalReplay::Create(
     const v1::TableSpec& spec, uint64_t seed) {
   std::unique_ptr<LocalReplay> replay(new LocalReplay(spec));
+  replay->storage_ = std::make_unique<AnonymousStorage>();
   QFLEET_ASSIGN_OR_RETURN(replay->table_,
-                          Table::Create(spec, replay->storage_, seed));
+                          Table::Create(spec, *replay->storage_, seed));
   return replay;
+}
+
+absl::StatusOr<std::unique_ptr<LocalReplay>> LocalReplay::Open(
+    const v1::TableSpec& spec, const std::string& path,
+    const v1::TableVolatile& rest) {
+  std::unique_ptr<LocalReplay> replay(new LocalReplay(spec));
+  replay->storage_ = std::make_unique<MappedStorage>(
+      absl::StrCat(path, "/", spec.name()), MappedStorage::Mode::kPrivate);
+  QFLEET_ASSIGN_OR_RETURN(replay->table_,
+                          Table::Create(spec, *replay->storage_, /*seed=*/0));
+  QFLEET_RETURN_IF_ERROR(replay->table_->RestoreVolatile(rest));
+  return replay;
+}
+
+TableCopy LocalReplay::Copy() {
+  TableCopy copy;
+  std::unique_ptr<Table::Snapshot> snapshot = table_->BeginSnapshot();
+  copy.header = snapshot->header;
+  copy.regions[kStateRegion].push_back({0, snapshot->state});
+  copy.regions[kWritersRegion].push_back({0, snapshot->writers});
+  while (table_->CopyItems(*snapshot, kAll, copy.regions[kItemsRegion])) {
+  }
+  Table::StepRows rows;
+  while (table_->NextSteps(*snapshot, kAll, rows)) {
+    copy.regions[kStepsRegion].push_back(
+        {rows.header_offset, std::string(rows.headers, rows.header_bytes)});
+    copy.regions[kPayloadRegion].push_back(
+        {rows.payload_offset, std::string(rows.payload, rows.payload_bytes)});
+    table_->StepsCopied(*snapshot, rows);
+  }
+  table_->EndSnapshot(std::move(snapshot));
+  copy.rest = table_->SaveVolatile();
+  return copy;
 }
 
 bool LocalReplay::CanSample() const {
@@ -58,6 +143,16 @@ absl::Status LocalWriter::Poll() {
   table.Write(*reservation);
   table.Commit(std::move(reservation));
   return absl::OkStatus();
+}
+
+void LocalWriter::Save(v1::SoloState& state) const {
+  state.mutable_next_index()->Assign(next_index_.begin(), next_index_.end());
+  state.set_sequence(sequence_);
+}
+
+void LocalWriter::Load(const v1::SoloState& state) {
+  next_index_.assign(state.next_index().begin(), state.next_index().end());
+  sequence_ = state.sequence();
 }
 
 absl::StatusOr<std::unique_ptr<SampleBatch>> LocalSampler::Next() {

@@ -6,9 +6,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "qfleet/v1/checkpoint.pb.h"
 #include "qfleet/v1/replay.pb.h"
 #include "replay_client/batch_builder.h"
 #include "replay_client/sampler.h"
@@ -16,14 +18,41 @@
 #include "replay_server/core/rate_limiter.h"
 #include "replay_server/core/storage.h"
 #include "replay_server/core/table.h"
+#include "replay_server/core/table_header.h"
 
 namespace qfleet {
+
+// A table's rows as of one moment, copied, and what its files lack.
+struct TableCopy {
+  v1::TableHeader header;
+  std::vector<Table::Piece> regions[kRegionCount];
+  v1::TableVolatile rest;
+};
+
+// Writes `copy` as the folder `path`, which is not there yet: a checkpoint of a
+// shard (replay_server/core/checkpoint.h), whole once it has its name. The hash
+// of what its manifest says of the files, which names the contents.
+absl::StatusOr<uint64_t> WriteTableCopy(const TableCopy& copy,
+                                        const std::string& path);
+
+// DATA_LOSS if `path` is not whole or is not of this hash. Reads all of it.
+absl::Status CheckTableCopy(const std::string& path, uint64_t hash);
 
 // Thread-compatible.
 class LocalReplay {
  public:
   static absl::StatusOr<std::unique_ptr<LocalReplay>> Create(
       const v1::TableSpec& spec, uint64_t seed);
+
+  // With what was copied to `path`. The folder is only read and may go while
+  // the replay lives. FAILED_PRECONDITION if its table is another one than
+  // `spec`.
+  static absl::StatusOr<std::unique_ptr<LocalReplay>> Open(
+      const v1::TableSpec& spec, const std::string& path,
+      const v1::TableVolatile& rest);
+
+  // Between two batches.
+  TableCopy Copy();
 
   // Whether the rate limiter lets a batch be sampled now.
   bool CanSample() const;
@@ -35,7 +64,7 @@ class LocalReplay {
   explicit LocalReplay(const v1::TableSpec& spec)
       : limiter_(spec.rate_limiter()) {}
 
-  AnonymousStorage storage_;
+  std::unique_ptr<Storage> storage_;
   const RateLimiter limiter_;
   std::unique_ptr<Table> table_;
 };
@@ -53,6 +82,10 @@ class LocalWriter : public Writer {
                           float priority) override;
   absl::Status Poll() override;
   absl::Status Flush() override { return Poll(); }
+
+  // Where streams and batches stand, after a Poll.
+  void Save(v1::SoloState& state) const;
+  void Load(const v1::SoloState& state);
 
  private:
   LocalReplay& replay_;

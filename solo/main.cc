@@ -16,7 +16,7 @@ namespace qfleet {
 namespace {
 
 absl::StatusOr<int> RunSolo(const ProcessFlags& flags,
-                            const std::string& run_dir,
+                            const std::string& run_dir, bool resume,
                             ShutdownSignal& shutdown) {
   QFLEET_ASSIGN_OR_RETURN(v1::Config config,
                           LoadConfig(flags.config, flags.set));
@@ -31,23 +31,26 @@ absl::StatusOr<int> RunSolo(const ProcessFlags& flags,
       const Outcome outcome,
       TrainSolo(
           config, run_dir, [&shutdown] { return shutdown.requested(); },
-          metrics));
+          metrics, resume));
   return ExitCodeOf(outcome, config.stop());
 }
 
 int Main(int argc, char** argv) {
   ProcessFlags flags;
   std::string run_dir;
+  bool resume = false;
   CLI::App app("Trains in one process and one thread, deterministically.",
                "qfleet-solo");
   flags.Register(app, /*default_listen=*/"");
   app.add_option("--run_dir", run_dir, "Run directory: metrics, checkpoints")
       ->required();
+  app.add_flag("--resume", resume,
+               "Go on from the run directory's newest usable checkpoint");
   if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
   TuneProcess();
   ShutdownSignal shutdown;
   InitLog("solo");
-  absl::StatusOr<int> code = RunSolo(flags, run_dir, shutdown);
+  absl::StatusOr<int> code = RunSolo(flags, run_dir, resume, shutdown);
   return code.ok() ? *code : Fail("solo", code.status());
 }
 

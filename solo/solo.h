@@ -1,6 +1,9 @@
 // The whole job in one process and one thread, with the cluster's own classes:
 // act while the rate limiter wants inserts, update while it allows samples,
-// evaluate as policies are published. Deterministic to the bit for a seed.
+// evaluate as policies are published. Deterministic to the bit for a seed, also
+// over a stop and a resume: a checkpoint holds all that the run is, the replay
+// in a folder beside the file. Where the environment cannot be saved it holds
+// the networks only, which the log says.
 
 #ifndef QFLEET_SOLO_SOLO_H_
 #define QFLEET_SOLO_SOLO_H_
@@ -15,10 +18,13 @@
 
 namespace qfleet {
 
+// `resume`: goes on from the newest usable checkpoint of the run directory, or
+// starts where there is none. INVALID_ARGUMENT if there are some and none can
+// be used, which is so for those that hold the networks only.
 absl::StatusOr<Outcome> TrainSolo(const v1::Config& config,
                                   const std::string& run_dir,
                                   const std::function<bool()>& interrupted,
-                                  Metrics& metrics);
+                                  Metrics& metrics, bool resume = false);
 
 }  // namespace qfleet
 

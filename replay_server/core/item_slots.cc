@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/hash.h"
@@ -209,6 +210,16 @@ void ItemSlots::RemoveBroken(std::vector<uint32_t>& removed) {
     Unlink(slot);
     removed.push_back(slot);
   }
+}
+
+bool ItemSlots::SetFreeSlots(std::vector<uint32_t> slots) {
+  std::vector<uint32_t> ours = free_;
+  std::vector<uint32_t> theirs = slots;
+  std::sort(ours.begin(), ours.end());
+  std::sort(theirs.begin(), theirs.end());
+  if (ours != theirs) return false;
+  free_ = std::move(slots);
+  return true;
 }
 
 absl::Status ItemSlots::CheckInvariants() const {

@@ -116,6 +116,12 @@ class ItemSlots {
   // their slots to `removed`. Looks at all items.
   void RemoveBroken(std::vector<uint32_t>& removed);
 
+  // The free slots in the order in which they are taken, last first; only with
+  // remover LOWEST_PRIORITY. Set: false, and nothing has changed, unless these
+  // are the same slots in another order.
+  const std::vector<uint32_t>& free_slots() const { return free_; }
+  bool SetFreeSlots(std::vector<uint32_t> slots);
+
   // INTERNAL if lists, links and counters do not agree.
   absl::Status CheckInvariants() const;
 

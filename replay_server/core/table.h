@@ -212,6 +212,12 @@ class Table {
   void StepsCopied(Snapshot& snapshot, const StepRows& rows);
   void EndSnapshot(std::unique_ptr<Snapshot> snapshot);
 
+  // What the regions lack for a table that goes on draw by draw. Restore: for a
+  // table that was opened from a copy of the regions of the same moment;
+  // DATA_LOSS if it does not belong to it, and nothing has changed.
+  v1::TableVolatile SaveVolatile() const;
+  absl::Status RestoreVolatile(const v1::TableVolatile& saved);
+
   // For tests: links, lists, tree and counters agree.
   absl::Status CheckInvariants() const;
 

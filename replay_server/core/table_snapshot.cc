@@ -68,4 +68,26 @@ void Table::EndSnapshot(std::unique_ptr<Snapshot> snapshot) {
   pins_.erase(snapshot->pin);
 }
 
+v1::TableVolatile Table::SaveVolatile() const {
+  v1::TableVolatile saved;
+  saved.set_generator(random_.Save());
+  saved.mutable_free_slots()->Assign(items_.free_slots().begin(),
+                                     items_.free_slots().end());
+  return saved;
+}
+
+absl::Status Table::RestoreVolatile(const v1::TableVolatile& saved) {
+  Random random(0);
+  if (!random.Load(saved.generator())) {
+    return absl::DataLossError("table: the generator's state cannot be read");
+  }
+  if (!items_.SetFreeSlots(
+          {saved.free_slots().begin(), saved.free_slots().end()})) {
+    return absl::DataLossError(
+        "table: the list of free slots is not that of these files");
+  }
+  random_ = random;
+  return absl::OkStatus();
+}
+
 }  // namespace qfleet

@@ -76,6 +76,21 @@ TEST(ProcessesOf, Solo) {
                           "--ready_file=/run/ready/solo"));
 }
 
+TEST(ProcessesOf, ARunThatIsResumed) {
+  for (const SupervisedProcess& process :
+       ProcessesOf(TestConfig(), "/run", "/bin", false, /*resume=*/true)) {
+    const bool learner = process.child.name == "learner";
+    EXPECT_THAT(process.child.command, learner ? Contains("--resume").Times(1)
+                                               : Contains("--resume").Times(0));
+    EXPECT_THAT(process.resume_flags,
+                learner ? testing::SizeIs(1) : testing::SizeIs(0));
+  }
+  EXPECT_THAT(ProcessesOf(TestConfig(), "/run", "/bin", true, /*resume=*/true)
+                  .front()
+                  .child.command,
+              Contains("--resume"));
+}
+
 TEST(CheckBinaries, NamesTheProgramThatIsNotThere) {
   EXPECT_EQ(CheckBinaries("/no", true).message(),
             "cannot run /no/qfleet-solo: No such file or directory");

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -100,6 +102,51 @@ TEST_F(RunDirectoryTest, SocketsOfALongPathAreBelowTmpAndGoAgain) {
     std::ofstream(path + "/a.sock") << "";
   }
   EXPECT_FALSE(fs::exists(path));
+}
+
+TEST_F(RunDirectoryTest, SocketsOfAnEarlierLifeAreUsedAgain) {
+  ASSERT_TRUE(SocketDirectory::Make(".").ok());
+  EXPECT_TRUE(SocketDirectory::Make(".").ok());
+}
+
+TEST_F(RunDirectoryTest, SaysHowTheRunWasStarted) {
+  for (const RunMode mode : {RunMode::kSolo, RunMode::kCluster}) {
+    ASSERT_EQ(WriteRunMode(".", mode), absl::OkStatus());
+    absl::StatusOr<RunMode> read = ReadRunMode(".");
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(*read, mode);
+  }
+  std::ofstream("mode") << "chorus\n";
+  EXPECT_THAT(std::string(ReadRunMode(".").status().message()),
+              HasSubstr("./mode = \"chorus\": allowed is cluster, solo"));
+  fs::remove("mode");
+  EXPECT_EQ(ReadRunMode(".").status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+// The lock goes with the open file, which children inherit.
+TEST_F(RunDirectoryTest, ARunIsLockedAsLongAsOneOfItsProcessesLives) {
+  absl::StatusOr<std::unique_ptr<RunLock>> lock = RunLock::Take(".");
+  ASSERT_TRUE(lock.ok()) << lock.status();
+  absl::Status again = RunLock::Take(".").status();
+  EXPECT_EQ(again.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(again.message()), HasSubstr("still running"));
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(ends[0], STDIN_FILENO);
+    close(ends[0]);
+    close(ends[1]);
+    execl("/bin/cat", "cat", nullptr);
+    _exit(1);
+  }
+  lock->reset();
+  EXPECT_FALSE(RunLock::Take(".").ok());
+  close(ends[0]);
+  close(ends[1]);  // The child ends.
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  EXPECT_TRUE(RunLock::Take(".").ok());
 }
 
 TEST_F(RunDirectoryTest, ShownPathIsRelativeBelowTheCurrentFolder) {

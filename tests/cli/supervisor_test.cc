@@ -181,6 +181,70 @@ TEST_F(SupervisorTest, TheLearnersEndIsTheRuns) {
   EXPECT_TRUE(notices_.empty());
 }
 
+TEST_F(SupervisorTest, ALearnerThatCrashesIsResumed) {
+  Supervisor supervisor(Options());
+  SupervisedProcess learner = Shell("learner", "");
+  // Killed, then a crash, then the run's end; each life says its flags.
+  learner.child.command = {"/bin/sh", "-c",
+                           "echo \"$@\" >> $D/lives\n"
+                           "case $(wc -l < $D/lives) in 1) kill -9 $$;; 2) "
+                           "exit 1;; *) exit 3;; esac",
+                           "sh", "--run_dir=r"};
+  learner.ends_run = true;
+  learner.resume_flags = {"--resume"};
+  ASSERT_EQ(supervisor.Start(learner), absl::OkStatus());
+  for (int life = 1; life < 3; ++life) {
+    AwaitAnEnd();
+    ASSERT_FALSE(supervisor.Poll().has_value());
+    now_ += absl::Milliseconds(500);
+    ASSERT_FALSE(supervisor.Poll().has_value());
+  }
+  AwaitAnEnd();
+  std::optional<RunEnd> end = supervisor.Poll();
+  ASSERT_TRUE(end.has_value());
+  EXPECT_EQ(end->exit_code, 3);
+  EXPECT_EQ(Text("lives"),
+            "--run_dir=r\n--run_dir=r --resume\n--run_dir=r --resume\n");
+  EXPECT_THAT(notices_,
+              ElementsAre("learner was killed by signal 9; restarting",
+                          "learner exited 1; restarting"));
+}
+
+TEST_F(SupervisorTest, ALearnerThatCrashesTooOftenEndsTheRun) {
+  Supervisor supervisor(Options());
+  SupervisedProcess learner = Shell("learner", "echo diverged; exit 1");
+  learner.ends_run = true;
+  learner.resume_flags = {"--resume"};
+  ASSERT_EQ(supervisor.Start(learner), absl::OkStatus());
+  for (int i = 0; i < 5; ++i) {
+    AwaitAnEnd();
+    ASSERT_FALSE(supervisor.Poll().has_value());
+    now_ += absl::Seconds(1);
+    ASSERT_FALSE(supervisor.Poll().has_value());
+  }
+  AwaitAnEnd();
+  std::optional<RunEnd> end = supervisor.Poll();
+  ASSERT_TRUE(end.has_value());
+  EXPECT_EQ(end->exit_code, 1);
+  EXPECT_EQ(end->error, "learner exited 1: diverged");
+}
+
+TEST_F(SupervisorTest, EndsOfALearnerThatAreNoCrashEndTheRun) {
+  for (const int code : {0, 2, 3, 4}) {
+    Supervisor supervisor(Options());
+    SupervisedProcess learner =
+        Shell("learner", "exit " + std::to_string(code));
+    learner.ends_run = true;
+    learner.resume_flags = {"--resume"};
+    ASSERT_EQ(supervisor.Start(learner), absl::OkStatus());
+    AwaitAnEnd();
+    std::optional<RunEnd> end = supervisor.Poll();
+    ASSERT_TRUE(end.has_value()) << code;
+    EXPECT_EQ(end->exit_code, code);
+  }
+  EXPECT_TRUE(notices_.empty());
+}
+
 TEST_F(SupervisorTest, StopsInOrderAndWaitsForEach) {
   Supervisor supervisor(Options());
   // Each says whether the one before it has gone when it is told to stop.

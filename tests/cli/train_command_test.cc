@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "common/checkpoint_file.h"
 #include "config/config.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -148,6 +149,115 @@ TEST_F(TrainCommandTest, SoloThatSomeoneStoppedIsNoSuccessEither) {
   Result result = Run("train c.txtpb --run_dir=r --solo");
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.output, HasSubstr("qfleet: solo was stopped by a signal"));
+}
+
+TEST_F(TrainCommandTest, ALearnerThatIsKilledIsResumedBesideItsActors) {
+  Install("qfleet-learner",
+          absl::StrCat("#!/bin/sh\ncase $* in *--resume*) exit 0;; esac\n"
+                       "kill -9 $$"));
+  Result result = Run("train c.txtpb --run_dir=r");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.output,
+              HasSubstr("learner was killed by signal 9; restarting\n"));
+}
+
+// The programs of a run that ended; then a learner that says how it is called.
+class ResumeCommandTest : public TrainCommandTest {
+ protected:
+  void TrainOnce(const std::string& more, bool checkpoint = true) {
+    for (const char* program : {"qfleet-learner", "qfleet-solo"}) {
+      Install(program, absl::StrCat(kLearnerStart, "report; exit 3"));
+    }
+    ASSERT_EQ(Run(absl::StrCat("train c.txtpb --run_dir=r ", more)).exit_code,
+              3);
+    if (checkpoint) WriteCheckpointOf(root_ + "/r/config.txtpb");
+    for (const char* program : {"qfleet-learner", "qfleet-solo"}) {
+      Install(program,
+              absl::StrCat(kLearnerStart, "echo \"$@\"; report; exit 0"));
+    }
+  }
+
+  void WriteCheckpointOf(const std::string& config) {
+    v1::Checkpoint checkpoint;
+    checkpoint.set_updates(7);
+    checkpoint.set_config(ConfigText(*LoadConfig(config, {})));
+    ASSERT_TRUE(WriteCheckpoint(root_ + "/r/checkpoints", checkpoint, 1).ok());
+  }
+};
+
+TEST_F(ResumeCommandTest, GoesOnAsACluster) {
+  TrainOnce("");
+  Result result = Run("resume r --set stop.mean_return=480");
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("run directory: r\nstatus: "));
+  EXPECT_THAT(result.output, HasSubstr("reached: mean return 487.6"));
+  EXPECT_THAT(Text("r/logs/learner.log"), HasSubstr("--resume"));
+  EXPECT_THAT(Text("r/logs/replay-0.log"), HasSubstr("--data_dir="));
+  EXPECT_FALSE(fs::exists(root_ + "/r/logs/solo.log"));
+  absl::StatusOr<v1::Config> config = LoadConfig(root_ + "/r/config.txtpb", {});
+  ASSERT_TRUE(config.ok());
+  EXPECT_EQ(config->stop().mean_return(), 480);
+}
+
+TEST_F(ResumeCommandTest, GoesOnAsOneProcess) {
+  TrainOnce("--solo");
+  Result result = Run("resume r");
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(Text("r/logs/solo.log"), HasSubstr("--resume"));
+  EXPECT_FALSE(fs::exists(root_ + "/r/logs/learner.log"));
+}
+
+TEST_F(ResumeCommandTest, NamesWhatIsWrongWithTheRun) {
+  Result folder = Run("resume nowhere");
+  EXPECT_EQ(folder.exit_code, 2);
+  EXPECT_THAT(folder.output, HasSubstr("RUN_DIR = \"nowhere\" is no folder"));
+  fs::create_directory(root_ + "/empty");
+  Result empty = Run("resume empty");
+  EXPECT_EQ(empty.exit_code, 2);
+  EXPECT_THAT(empty.output, HasSubstr("holds no run"));
+  EXPECT_TRUE(fs::is_empty(root_ + "/empty"));
+  TrainOnce("", /*checkpoint=*/false);
+  Result none = Run("resume r");
+  EXPECT_EQ(none.exit_code, 2);
+  EXPECT_THAT(none.output, HasSubstr("no checkpoint in"));
+  fs::remove(root_ + "/r/config.txtpb");
+  Result config = Run("resume r");
+  EXPECT_EQ(config.exit_code, 2);
+  EXPECT_THAT(config.output, HasSubstr("r/config.txtpb"));
+}
+
+TEST_F(ResumeCommandTest, AFieldThatTheCheckpointDoesNotFitIsRefused) {
+  TrainOnce("");
+  const std::string before = Text("r/config.txtpb");
+  Result hidden = Run("resume r --set network.hidden=32");
+  EXPECT_EQ(hidden.exit_code, 2);
+  EXPECT_THAT(hidden.output,
+              HasSubstr("qfleet: network hidden: 32: allowed is hidden: 128 "
+                        "hidden: 128, as in the checkpoint\n"));
+  Result dueling = Run("resume r --set network.dueling=false");
+  EXPECT_EQ(dueling.exit_code, 2);
+  Result range = Run("resume r --set replay.alpha=9");
+  EXPECT_EQ(range.exit_code, 2);
+  EXPECT_EQ(range.output, "qfleet: replay.alpha = 9: allowed is 0 to 4\n");
+  EXPECT_EQ(Text("r/config.txtpb"), before);
+}
+
+TEST_F(ResumeCommandTest, ARunThatStillRunsIsRefused) {
+  TrainOnce("");
+  mkfifo((root_ + "/fifo").c_str(), 0600);
+  Install("qfleet-learner",
+          absl::StrCat("#!/bin/sh\necho up > ", root_, "/fifo; read x < ",
+                       root_, "/fifo; exit 0"));
+  FILE* first = popen(Command("resume r").c_str(), "r");
+  EXPECT_EQ(Text("fifo"), "up\n");
+  Result second = Run("resume r");
+  EXPECT_EQ(second.exit_code, 2);
+  EXPECT_THAT(second.output, HasSubstr("RUN_DIR = \""));
+  EXPECT_THAT(second.output, HasSubstr("is still running"));
+  std::ofstream(root_ + "/fifo") << "end\n";
+  while (fgetc(first) != EOF) {
+  }
+  EXPECT_EQ(WEXITSTATUS(pclose(first)), 0);
 }
 
 TEST_F(TrainCommandTest, ForwardsTheLearnersError) {

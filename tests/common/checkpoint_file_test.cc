@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/files.h"
+#include "common/framed_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -88,6 +89,75 @@ TEST_F(CheckpointFileTest, ADamagedNewestGivesWayToTheOneBefore) {
   EXPECT_EQ(checkpoint->updates(), 1u);
   ASSERT_THAT(skipped, SizeIs(1));
   EXPECT_THAT(skipped[0], HasSubstr(newest));
+}
+
+TEST_F(CheckpointFileTest, AnotherFormatIsRefusedInWords) {
+  v1::Checkpoint old;
+  old.set_format(1);
+  const std::string path = directory_ + "/checkpoint-000000000003.qfckpt";
+  ASSERT_TRUE(WriteFramedFile(path, "QFLTCKPT", old).ok());
+  EXPECT_EQ(
+      ReadCheckpoint(path).status().message(),
+      "checkpoint " + path + ": format = 1: allowed is 2, this version's");
+}
+
+TEST_F(CheckpointFileTest, WhatTheCallerRefusesGivesWayToTheOneBefore) {
+  Write(1);
+  Write(2);
+  std::vector<std::string> skipped;
+  const auto accept = [](const v1::Checkpoint& checkpoint) {
+    return checkpoint.updates() == 1 ? absl::OkStatus()
+                                     : absl::DataLossError("too new");
+  };
+  auto checkpoint = ReadNewestCheckpoint(directory_, &skipped, accept);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  EXPECT_EQ(checkpoint->updates(), 1u);
+  EXPECT_THAT(skipped, testing::ElementsAre(testing::AllOf(
+                           HasSubstr("000000000002"), HasSubstr("too new"))));
+  absl::Status none =
+      ReadNewestCheckpoint(directory_, nullptr, [](const v1::Checkpoint&) {
+        return absl::DataLossError("no");
+      }).status();
+  EXPECT_EQ(none.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(none.message()), HasSubstr("000000000002"));
+}
+
+// A run that went on from an older one lost what it wrote.
+TEST_F(CheckpointFileTest, TheOneJustWrittenStaysAlsoIfItIsTheOldest) {
+  for (uint64_t updates : {7, 8, 9}) Write(updates);
+  EXPECT_TRUE(std::filesystem::exists(Write(5, 2)));
+}
+
+TEST_F(CheckpointFileTest, NewerOnesAreSetAside) {
+  for (uint64_t updates : {7, 8, 9}) Write(updates);
+  SetAsideNewerCheckpoints(directory_, 8);
+  EXPECT_THAT(ListCheckpoints(directory_), SizeIs(2));
+  EXPECT_TRUE(std::filesystem::exists(
+      directory_ + "/checkpoint-000000000009.qfckpt.refused"));
+}
+
+TEST_F(CheckpointFileTest, FoldersBesideThatNoFileMeansAreRemoved) {
+  const auto write = [&](uint64_t updates) {
+    v1::Checkpoint checkpoint;
+    checkpoint.set_updates(updates);
+    const std::string name = NewCheckpointFolder(directory_, updates);
+    checkpoint.mutable_solo()->set_replay(name);
+    std::filesystem::create_directory(directory_ + "/" + name);
+    EXPECT_TRUE(WriteCheckpoint(directory_, checkpoint, 2).ok());
+  };
+  std::filesystem::create_directory(directory_ +
+                                    "/checkpoint-000000000009.replay-0.tmp");
+  std::filesystem::create_directory(directory_ + "/mine");
+  for (uint64_t updates : {1, 2, 3, 3}) write(updates);
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_)) {
+    names.push_back(entry.path().filename().string());
+  }
+  EXPECT_THAT(names, testing::UnorderedElementsAre(
+                         "mine", "checkpoint-000000000002.qfckpt",
+                         "checkpoint-000000000002.replay-0",
+                         "checkpoint-000000000003.qfckpt",
+                         "checkpoint-000000000003.replay-1"));
 }
 
 TEST_F(CheckpointFileTest, AnUnfinishedFileIsNoCheckpoint) {

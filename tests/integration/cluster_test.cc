@@ -21,6 +21,8 @@ namespace {
 using testing::HasSubstr;
 
 const char kBin[] = QFLEET_BIN_DIR "/";
+// Steps of two actors on their way to two shards.
+constexpr uint64_t kMaxInFlight = 2 * 2 * 256;
 const char kConfig[] = QFLEET_SOURCE_DIR "/configs/cartpole.txtpb";
 
 class ClusterTest : public testing::Test {
@@ -56,6 +58,37 @@ class ClusterTest : public testing::Test {
       if (!json.is_discarded()) lines.push_back(std::move(json));
     }
     return lines;
+  }
+
+  // The run's processes whose command line holds one of `words`, but not
+  // `qfleet train` itself.
+  std::vector<pid_t> Ours(const std::vector<std::string>& words) {
+    std::vector<pid_t> pids;
+    for (const std::string& word : words) {
+      for (pid_t pid : FindProcesses(word)) {
+        for (pid_t ours : FindProcesses("--config=" + run_dir_)) {
+          if (pid == ours) pids.push_back(pid);
+        }
+      }
+    }
+    return pids;
+  }
+
+  // What the shards' files say, once they have ended.
+  uint64_t ShardEnvSteps() {
+    uint64_t env_steps = 0;
+    for (const char* shard : {"0", "1"}) {
+      std::string output;
+      EXPECT_EQ(RunToEnd({std::string(kBin) + "qfleet", "inspect",
+                          run_dir_ + "/replay/shard-" + shard, "--json"},
+                         Log("inspect"), 30, &output),
+                0)
+          << output;
+      const nlohmann::json stats = nlohmann::json::parse(output)[0]["stats"];
+      env_steps +=
+          stats["steps"].get<uint64_t>() - stats["episodes"].get<uint64_t>();
+    }
+    return env_steps;
   }
 
   uint64_t Updates() {
@@ -202,6 +235,127 @@ TEST_F(ClusterTest, AKilledActorAndAKilledShardAreRestartedAndTrainingGoesOn) {
       << train.Output();
   train.Signal(SIGTERM);
   ASSERT_TRUE(train.WaitFor(60));
+}
+
+TEST_F(ClusterTest, AKilledLearnerGoesOnFromItsCheckpointBesideItsActors) {
+  Process train(
+      Train({"--set=stop.mean_return=1000", "--set=stop.max_updates=4000",
+             "--set=learner.checkpoint_period=100",
+             "--set=learner.report_seconds=0.1"}),
+      Log("train"));
+  ASSERT_TRUE(train.WaitUntil(
+      [this] {
+        return Updates() > 300 &&
+               !ListCheckpoints(run_dir_ + "/checkpoints").empty();
+      },
+      120))
+      << train.Output();
+  const std::vector<pid_t> others = Ours({"--shard=", "--actor=", "evaluator"});
+  ASSERT_EQ(others.size(), 5u);
+  for (pid_t pid : Ours({"qfleet-learner"})) kill(pid, SIGKILL);
+  const nlohmann::json before = Reports().back();
+  ASSERT_TRUE(train.WaitUntil(
+      [&] {
+        return Reports().back()["policy_version"] > 1'000'000'000 &&
+               Reports().back()["actors"] == 2;
+      },
+      120))
+      << train.Output();
+  EXPECT_THAT(train.Output(),
+              HasSubstr("learner was killed by signal 9; restarting"));
+  EXPECT_EQ(Ours({"--shard=", "--actor=", "evaluator"}), others);
+  ASSERT_TRUE(train.WaitFor(200)) << train.Output();
+  EXPECT_EQ(train.exit_code(), 3) << train.Output();
+  const nlohmann::json last = Reports().back();
+  EXPECT_EQ(last["updates"], 4000);
+  EXPECT_GE(last["env_steps"], before["env_steps"]);
+  EXPECT_GE(last["wall_seconds"], before["wall_seconds"]);
+  // All was counted once, but for what came after the last update.
+  EXPECT_LE(last["env_steps"], ShardEnvSteps());
+  EXPECT_GE(last["env_steps"].get<uint64_t>() + kMaxInFlight, ShardEnvSteps());
+  std::ifstream file(run_dir_ + "/logs/learner.log");
+  std::ostringstream log;
+  log << file.rdbuf();
+  EXPECT_THAT(log.str(), HasSubstr("resuming after "));
+  EXPECT_THAT(log.str(), testing::Not(HasSubstr("cannot resume")));
+}
+
+TEST_F(ClusterTest, AStoppedRunIsResumedWithAllItsProcesses) {
+  std::string output;
+  ASSERT_EQ(RunToEnd(Train({"--set=stop.mean_return=1000",
+                            "--set=stop.max_updates=300"}),
+                     Log("train"), 120, &output),
+            3)
+      << output;
+  const nlohmann::json before = Reports().back();
+  const size_t lines = Reports().size();
+  const std::string qfleet = std::string(kBin) + "qfleet";
+  ASSERT_EQ(RunToEnd({qfleet, "resume", run_dir_, "--set=stop.max_updates=900"},
+                     Log("resume"), 120, &output),
+            3)
+      << output;
+  EXPECT_THAT(output, HasSubstr("not reached"));
+  const std::vector<nlohmann::json> reports = Reports();
+  ASSERT_GT(reports.size(), lines);
+  for (size_t i = lines; i < reports.size(); ++i) {
+    for (const char* counter : {"env_steps", "updates", "policy_version",
+                                "wall_seconds", "episodes"}) {
+      EXPECT_GE(reports[i][counter], reports[i - 1][counter]) << counter;
+    }
+  }
+  EXPECT_EQ(reports.back()["updates"], 900);
+  EXPECT_LE(reports.back()["env_steps"], ShardEnvSteps());
+  EXPECT_GE(reports.back()["env_steps"].get<uint64_t>() + kMaxInFlight,
+            ShardEnvSteps());
+  // What it had reached it need not reach again.
+  ASSERT_EQ(RunToEnd({qfleet, "resume", run_dir_}, Log("resume"), 120, &output),
+            3)
+      << output;
+  EXPECT_EQ(Reports().back()["updates"], 900);
+}
+
+TEST_F(ClusterTest, ASoloRunThatIsKilledIsResumed) {
+  const std::string qfleet = std::string(kBin) + "qfleet";
+  {
+    Process train(Train({"--solo", "--set=stop.mean_return=1000",
+                         "--set=learner.checkpoint_period=100"}),
+                  Log("train"));
+    ASSERT_TRUE(train.WaitUntil(
+        [this] {
+          return ListCheckpoints(run_dir_ + "/checkpoints").size() > 1;
+        },
+        120))
+        << train.Output();
+    std::string output;
+    EXPECT_EQ(
+        RunToEnd({qfleet, "resume", run_dir_}, Log("second"), 30, &output), 2);
+    EXPECT_THAT(output, HasSubstr("is still running"));
+    for (pid_t pid : Ours({"qfleet-solo"})) kill(pid, SIGKILL);
+    ASSERT_TRUE(train.WaitFor(30));
+    EXPECT_EQ(train.exit_code(), 1);
+  }
+  auto checkpoint = ReadNewestCheckpoint(run_dir_ + "/checkpoints");
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const std::string updates = std::to_string(checkpoint->updates() + 150);
+  std::string output;
+  EXPECT_EQ(RunToEnd({qfleet, "resume", run_dir_,
+                      "--set=stop.max_updates=" + updates},
+                     Log("resume"), 120, &output),
+            3)
+      << output;
+  EXPECT_EQ(std::to_string(Updates()), updates);
+  // Real weights, read by a Python that knows nothing of us.
+  const std::string file = directory_ + "/w.safetensors";
+  ASSERT_EQ(RunToEnd({qfleet, "export", run_dir_, "--output=" + file},
+                     Log("export"), 30, &output),
+            0)
+      << output;
+  ASSERT_EQ(RunToEnd({"/usr/bin/env", "python3",
+                      QFLEET_SOURCE_DIR "/tests/cli/read_safetensors.py", file},
+                     Log("python"), 30, &output),
+            0)
+      << output;
+  EXPECT_THAT(output, HasSubstr("encoder.0.weight [128, 4] "));
 }
 
 TEST_F(ClusterTest, EveryProcessServesMetricsThatPromtoolAccepts) {

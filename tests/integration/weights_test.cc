@@ -7,13 +7,14 @@
 
 #include "absl/time/clock.h"
 #include "actor/weight_subscriber.h"
-#include "common/hash.h"
 #include "common/grpc.h"
+#include "common/hash.h"
 #include "common/metrics.h"
 #include "envs/registry.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "learner/publisher.h"
+#include "learner/resume.h"
 #include "learner/run.h"
 #include "learner/weights_service.h"
 #include "model/network.h"
@@ -51,8 +52,9 @@ class WeightsTest : public testing::Test {
     return *Network::Make(config, (*environment)->spec());
   }
 
-  void StartServer() {
+  void StartServer(const v1::Publication* resume = nullptr) {
     publisher_ = std::make_unique<Publisher>(network_->signature());
+    if (resume != nullptr) publisher_->Resume(*resume);
     service_ = std::make_unique<WeightsService>(*publisher_, *run_);
     server_ = std::make_unique<GrpcServer>();
     Publish(0);
@@ -128,6 +130,27 @@ TEST_F(WeightsTest, ASubscriberFollowsALearnerThatBeginsAt1Again) {
   auto next = subscriber.WaitNewest(version, kPatience);
   ASSERT_TRUE(next.ok() && *next != nullptr);
   EXPECT_EQ((*next)->version(), 1u);
+}
+
+TEST_F(WeightsTest, ASubscriberFollowsALearnerThatWasResumed) {
+  WeightSubscriber subscriber(address(), network_, "actor");
+  auto before = subscriber.WaitNewest(0, kPatience);
+  ASSERT_TRUE(before.ok() && *before != nullptr);
+  // Of what was published since the checkpoint it knows nothing.
+  v1::Publication saved = **before;
+  for (int i = 1; i <= 5; ++i) Publish(i);
+  uint64_t version = 1;
+  while (version < 6) {
+    auto next = subscriber.WaitNewest(version, kPatience);
+    ASSERT_TRUE(next.ok() && *next != nullptr);
+    version = (*next)->version();
+  }
+  StopServer();
+  saved.set_version(VersionOfNextLife(saved.version()));
+  StartServer(&saved);
+  auto next = subscriber.WaitNewest(version, kPatience);
+  ASSERT_TRUE(next.ok() && *next != nullptr);
+  EXPECT_GT((*next)->version(), version);
 }
 
 // Now and then it took many seconds: nobody polled the socket between calls

@@ -6,9 +6,9 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "common/checkpoint_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -157,16 +157,118 @@ TEST_F(RunTest, TheCheckpointHoldsThePolicyThatWasEvaluated) {
   ASSERT_TRUE(algorithm.ok()) << algorithm.status();
   v1::Publication newest;
   newest.set_version(9);
-  ASSERT_TRUE(run->WriteCheckpoint(**algorithm, newest).ok());
-  auto first = ReadNewestCheckpoint(directory_ + "/checkpoints");
-  ASSERT_TRUE(first.ok()) << first.status();
-  EXPECT_EQ(first->policy().version(), 9u);
-  run->RecordEvaluation(Report(120, 8));
-  ASSERT_TRUE(run->WriteCheckpoint(**algorithm, newest).ok());
-  auto second = ReadNewestCheckpoint(directory_ + "/checkpoints");
-  ASSERT_TRUE(second.ok());
-  EXPECT_EQ(second->policy().version(), 8u);
-  EXPECT_EQ(second->evaluation().mean_return(), 120);
+  const v1::Checkpoint first = run->MakeCheckpoint(**algorithm, newest, {}, {});
+  EXPECT_EQ(first.policy().version(), 9u);
+  run->RecordEvaluation(Report(99, 8));
+  const v1::Checkpoint second =
+      run->MakeCheckpoint(**algorithm, newest, {}, {});
+  EXPECT_EQ(second.policy().version(), 8u);
+  EXPECT_EQ(second.published().version(), 9u);
+  EXPECT_EQ(second.evaluation().mean_return(), 99);
+}
+
+TEST_F(RunTest, TheCheckpointNamesTheParametersOfTheFlatVector) {
+  std::unique_ptr<qfleet::Run> run = OpenRun();
+  auto algorithm = MakeAlgorithm(config_);
+  ASSERT_TRUE(algorithm.ok()) << algorithm.status();
+  const v1::Checkpoint checkpoint =
+      run->MakeCheckpoint(**algorithm, v1::Publication(), {}, {});
+  EXPECT_EQ(checkpoint.algorithm_name(), "dqn");
+  const auto& parameters = (*algorithm)->network().parameters();
+  ASSERT_EQ(static_cast<size_t>(checkpoint.parameters_size()),
+            parameters.size());
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    EXPECT_EQ(checkpoint.parameters(i).name(), parameters[i].name);
+    EXPECT_THAT(checkpoint.parameters(i).shape(),
+                testing::ElementsAreArray(parameters[i].shape));
+    EXPECT_EQ(checkpoint.parameters(i).offset(), parameters[i].offset);
+  }
+}
+
+v1::Checkpoint EarlierLife() {
+  v1::Checkpoint checkpoint;
+  checkpoint.set_updates(500);
+  checkpoint.set_env_steps(1000);
+  checkpoint.set_wall_seconds(60);
+  checkpoint.set_episodes(40);
+  checkpoint.set_return_sum(800);
+  checkpoint.add_shard_env_steps(600);
+  checkpoint.add_shard_env_steps(400);
+  checkpoint.set_priorities_applied(7000);
+  return checkpoint;
+}
+
+ReplayView ShardView(std::vector<uint64_t> env_steps) {
+  ReplayView view;
+  view.shard_env_steps = std::move(env_steps);
+  view.priorities_applied = 5;
+  return view;
+}
+
+// The shards hold what was counted already, and what came meanwhile.
+TEST_F(RunTest, AResumedRunCountsOnWhateverTheShardsHoldWhenTheyAreSeen) {
+  std::unique_ptr<qfleet::Run> run = OpenRun();
+  run->Resume(EarlierLife());
+  EXPECT_EQ(run->Newest().env_steps(), 1000u);
+  run->Tick(501, ShardView({0, 0}));  // Not connected yet.
+  run->Tick(502, ShardView({0, 450}));
+  run->Tick(503, ShardView({620, 450}));
+  run->Tick(504, ShardView({630, 460}));
+  ASSERT_TRUE(run->Report({}, ShardView({630, 460}),
+                          {.episodes = 42, .return_sum = 850}, 1, "training")
+                  .ok());
+  const v1::RunReport report = run->Newest();
+  EXPECT_EQ(report.env_steps(), 1090u);
+  EXPECT_EQ(report.updates(), 504u);
+  EXPECT_EQ(report.episodes(), 42u);
+  EXPECT_EQ(report.exploring_return(), 25);
+  EXPECT_EQ(report.priorities_applied(), 7005u);
+  EXPECT_GE(report.wall_seconds(), 60);
+  EXPECT_LT(report.wall_seconds(), 120);
+}
+
+TEST_F(RunTest, AResumedRunDoesNotGoBackWhenAShardForgot) {
+  std::unique_ptr<qfleet::Run> run = OpenRun();
+  run->Resume(EarlierLife());
+  run->Tick(501, ShardView({10, 400}));
+  run->Tick(502, ShardView({30, 410}));
+  ASSERT_TRUE(run->Report({}, ShardView({30, 410}), {}, 1, "training").ok());
+  EXPECT_EQ(run->Newest().env_steps(), 1030u);
+}
+
+TEST_F(RunTest, ARunThatWasReachedIsReachedWhenItIsResumed) {
+  v1::Checkpoint checkpoint = EarlierLife();
+  checkpoint.mutable_evaluation()->set_episodes(20);
+  checkpoint.mutable_evaluation()->set_mean_return(100);
+  checkpoint.mutable_policy()->set_version(3);
+  std::unique_ptr<qfleet::Run> run = OpenRun();
+  run->Resume(checkpoint);
+  EXPECT_EQ(run->outcome(), Outcome::kReached);
+  config_.mutable_stop()->set_mean_return(101);
+  run = OpenRun();
+  run->Resume(checkpoint);
+  EXPECT_EQ(run->outcome(), Outcome::kNone);
+  EXPECT_EQ(run->Newest().evaluation().mean_return(), 100);
+}
+
+TEST_F(RunTest, ABoundThatWasMetIsMetWhenItIsResumed) {
+  config_.mutable_stop()->set_max_updates(500);
+  std::unique_ptr<qfleet::Run> run = OpenRun();
+  run->Resume(EarlierLife());
+  EXPECT_EQ(run->outcome(), Outcome::kNotReached);
+}
+
+// The next line was appended to the half one, and both were lost.
+TEST_F(RunTest, ALineThatAKilledLearnerLeftHalfStaysAlone) {
+  std::ofstream(directory_ + "/metrics.jsonl") << "{\"updates\": 1}\n{\"upda";
+  std::unique_ptr<qfleet::Run> run = OpenRun();
+  ASSERT_TRUE(run->Report({}, View(1, 1), {}, 1, "training").ok());
+  std::ifstream file(directory_ + "/metrics.jsonl");
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[1], "{\"upda");
+  EXPECT_EQ(nlohmann::json::parse(lines[2])["state"], "training");
 }
 
 TEST_F(RunTest, AnUnwritableRunDirectoryIsAnError) {
