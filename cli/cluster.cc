@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 
 namespace qfleet {
 namespace {
@@ -109,11 +110,30 @@ std::vector<SupervisedProcess> ProcessesOf(const v1::Config& config,
   std::vector<std::string> flags = {
       run_flag, absl::StrCat("--listen=", config.cluster().learner())};
   if (resume) flags.push_back(kResume);
-  processes.push_back(Process("learner", binaries + "/qfleet-learner", flags,
-                              run_dir, kStopLearner, threads));
-  processes.back().ends_run = true;
-  processes.back().resume_flags = {kResume};
-  processes.back().grace = kLearnerGrace;
+  const int learners = config.learner().count();
+  if (learners > 1) {
+    // A file of this start's own: an old one would tell of learners long gone.
+    flags.push_back(absl::StrCat("--rendezvous=file:", run_dir,
+                                 "/ready/learners-",
+                                 absl::ToUnixNanos(absl::Now())));
+  }
+  for (int rank = 0; rank < learners; ++rank) {
+    processes.push_back(Process(
+        rank == 0 ? "learner" : absl::StrCat("learner-", rank),
+        binaries + "/qfleet-learner", flags, run_dir, kStopLearner, threads));
+    SupervisedProcess& process = processes.back();
+    process.ends_run = true;
+    process.follows = rank > 0;
+    process.grace = kLearnerGrace;
+    if (learners == 1) {
+      process.resume_flags = {kResume};
+      continue;
+    }
+    // The death of one is the end of all.
+    process.child.environment.emplace_back("RANK", absl::StrCat(rank));
+    process.child.environment.emplace_back("WORLD_SIZE",
+                                           absl::StrCat(learners));
+  }
   const std::string actor = binaries + "/qfleet-actor";
   for (int i = 0; i < config.actors().count(); ++i) {
     processes.push_back(Process(absl::StrCat("actor-", i), actor,

@@ -59,6 +59,11 @@ std::optional<RunEnd> Supervisor::Ended(Slot& slot, const ChildExit& exit) {
   const ChildSpec& child = slot.process.child;
   slot.restart_at = absl::InfiniteFuture();
   if (slot.process.ends_run) {
+    if (slot.process.follows && exit.signal == 0 &&
+        (exit.code == kExitReached || exit.code == kExitNotReached ||
+         exit.code == kExitStopped)) {
+      return std::nullopt;
+    }
     if (exit.signal == 0 &&
         (exit.code == kExitReached || exit.code == kExitNotReached)) {
       return RunEnd{exit.code, ""};

@@ -31,6 +31,9 @@ struct SupervisedProcess {
   // again after a crash, which is any end but an exit with 0, 2, 3 or 4. Empty:
   // a crash is the run's end, too.
   std::vector<std::string> resume_flags;
+  // Of one that ends the run: a normal end (0, 3 or 4) does not; it goes with
+  // another process's end, which does.
+  bool follows = false;
   // Stop() ends the processes with the lowest number first, and goes on to
   // the next when they are gone.
   int stop_order = 0;

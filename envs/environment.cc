@@ -83,13 +83,17 @@ absl::StatusOr<v1::VectorEnvironmentState> VectorEnvironment::Save() const {
     saved.set_terminated(result.terminated);
     saved.set_truncated(result.truncated);
   }
+  state.set_masks(masks_.data(), masks_.size());
+  state.set_final_masks(final_masks_.data(), final_masks_.size());
   return state;
 }
 
 absl::Status VectorEnvironment::Load(const v1::VectorEnvironmentState& state) {
   if (state.environments_size() != size() || state.results_size() != size() ||
       state.observations().size() != observations_.size() ||
-      state.final_observations().size() != final_observations_.size()) {
+      state.final_observations().size() != final_observations_.size() ||
+      state.masks().size() != masks_.size() ||
+      state.final_masks().size() != final_masks_.size()) {
     return absl::FailedPreconditionError(absl::StrCat(
         "saved environments = ", state.environments_size(), " with ",
         state.observations().size(), " bytes of observations: allowed is ",
@@ -109,6 +113,8 @@ absl::Status VectorEnvironment::Load(const v1::VectorEnvironmentState& state) {
                        state.observations().end());
   final_observations_.assign(state.final_observations().begin(),
                              state.final_observations().end());
+  masks_.assign(state.masks().begin(), state.masks().end());
+  final_masks_.assign(state.final_masks().begin(), state.final_masks().end());
   return absl::OkStatus();
 }
 

@@ -133,12 +133,17 @@ class GlooCollective : public Collective {
 
 }  // namespace
 
-absl::StatusOr<std::optional<Rendezvous>> RendezvousFromEnvironment() {
+absl::StatusOr<std::optional<Rendezvous>> RendezvousFromEnvironment(
+    const std::string& address) {
   if (std::getenv("WORLD_SIZE") == nullptr) return std::nullopt;
   Rendezvous result;
   QFLEET_ASSIGN_OR_RETURN(result.size, Number("WORLD_SIZE", 1, 4096));
   if (result.size == 1) return std::nullopt;
   QFLEET_ASSIGN_OR_RETURN(result.rank, Number("RANK", 0, result.size - 1));
+  if (!address.empty()) {
+    result.address = address;
+    return result;
+  }
   QFLEET_ASSIGN_OR_RETURN(const int port, Number("MASTER_PORT", 1, 65535));
   const char* host = std::getenv("MASTER_ADDR");
   if (host == nullptr || *host == '\0') {

@@ -32,8 +32,10 @@ struct Rendezvous {
 
 // What torchrun and Kubeflow's PyTorchJob set: RANK, WORLD_SIZE, MASTER_ADDR,
 // MASTER_PORT (and TORCHELASTIC_USE_AGENT_STORE). Nothing if WORLD_SIZE is not
-// set or 1. INVALID_ARGUMENT names a variable that is missing or wrong.
-absl::StatusOr<std::optional<Rendezvous>> RendezvousFromEnvironment();
+// set or 1. `address`, if not empty, stands for MASTER_*. INVALID_ARGUMENT
+// names a variable that is missing or wrong.
+absl::StatusOr<std::optional<Rendezvous>> RendezvousFromEnvironment(
+    const std::string& address = "");
 
 // Thread-compatible. All ranks must make the same calls in the same order.
 class Collective {

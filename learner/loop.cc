@@ -34,7 +34,10 @@ class Loop {
       return absl::OkStatus();
     }
     QFLEET_RETURN_IF_ERROR(status);
-    return AfterUpdate();
+    const absl::Time begun = absl::Now();
+    status = AfterUpdate();
+    publish_seconds_ += absl::ToDoubleSeconds(absl::Now() - begun);
+    return status;
   }
 
   // All that the run is at this moment, to the writer's thread.
@@ -48,7 +51,9 @@ class Loop {
   }
 
   absl::Status Report(const std::string& state) {
-    return run_.Report(trainer_.TakeAccount(), sampler_.View(), hooks_.actors(),
+    TrainerAccount account = trainer_.TakeAccount();
+    account.publish_seconds = std::exchange(publish_seconds_, 0);
+    return run_.Report(account, sampler_.View(), hooks_.actors(),
                        publisher_.version(), state);
   }
 
@@ -57,7 +62,8 @@ class Loop {
   absl::Status AfterUpdate() {
     const int64_t updates = trainer_.updates();
     if (updates % config_.publish_period() == 0) {
-      publisher_.Publish(trainer_.algorithm().Publish(), updates);
+      publisher_.Publish(trainer_.algorithm().Publish(), updates,
+                         run_.Newest().env_steps());
     }
     if (config_.checkpoint_period() == 0 ||
         updates % config_.checkpoint_period() != 0) {
@@ -83,6 +89,7 @@ class Loop {
   Run& run_;
   CheckpointWriter& writer_;
   const LoopHooks& hooks_;
+  double publish_seconds_ = 0;
 };
 
 }  // namespace
@@ -101,9 +108,15 @@ absl::StatusOr<Outcome> TrainUntilDone(const v1::Config& config,
       status = loop.Report("training");
     }
   }
-  // What was learned is kept, whatever ended the loop, but for an update that
-  // failed: its weights are worth nothing.
-  if (!absl::IsInternal(status)) loop.StartCheckpoint();
+  // Another learner of the job has asked all to stop, or is asked by us.
+  if (absl::IsCancelled(status)) {
+    status = absl::OkStatus();
+  } else if (status.ok()) {
+    status = trainer.StopAll();
+  }
+  // What was learned is kept, whatever ended the loop: an update that failed
+  // has changed nothing.
+  loop.StartCheckpoint();
   absl::StatusOr<std::string> path = writer.Wait();
   if (path.ok() && !path->empty()) spdlog::info("checkpoint: {}", *path);
   if (status.ok()) status = path.status();

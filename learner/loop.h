@@ -31,8 +31,7 @@ struct LoopHooks {
 // Until the run's outcome is decided or `interrupted` (then kNone). Periodic
 // checkpoints go to `writer`, which writes them while the loop goes on; one
 // that is due while another is being written is left out. Ends with a
-// checkpoint, which is written before this returns, in every case but a failed
-// update (INTERNAL) or a write error.
+// checkpoint, which is written before this returns, whatever ended the loop.
 absl::StatusOr<Outcome> TrainUntilDone(const v1::Config& config,
                                        Trainer& trainer, Sampler& sampler,
                                        Publisher& publisher, Run& run,

@@ -1,6 +1,7 @@
 // qfleet-learner: the update loop, its service, its run directory.
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -9,10 +10,12 @@
 #include "common/grpc.h"
 #include "common/metrics.h"
 #include "common/process.h"
+#include "common/random.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "config/config.h"
 #include "learner/checkpoint_writer.h"
+#include "learner/collective.h"
 #include "learner/loop.h"
 #include "learner/publisher.h"
 #include "learner/resume.h"
@@ -26,7 +29,7 @@
 namespace qfleet {
 namespace {
 
-SamplerOptions SamplerOptionsFor(const v1::Config& config) {
+SamplerOptions SamplerOptionsFor(const v1::Config& config, int rank) {
   SamplerOptions options;
   options.table = config.replay().table().name();
   options.signature = config.replay().table().signature();
@@ -34,7 +37,7 @@ SamplerOptions SamplerOptionsFor(const v1::Config& config) {
                         config.cluster().replay().end());
   options.batch_size = config.learner().batch_size();
   options.prefetch = config.learner().prefetch();
-  options.seed = config.seed();
+  options.seed = MixSeed(config.seed(), rank);
   return options;
 }
 
@@ -61,11 +64,47 @@ absl::Status Resume(const v1::Config& config, Algorithm& algorithm, Run& run,
   return writer.Wait().status();
 }
 
+// How long the learners of a job wait for each other.
+constexpr absl::Duration kCollectiveTimeout = absl::Minutes(5);
+
+// A learner beside rank 0: the same updates, on batches of its own. Rank 0
+// publishes, reports, writes checkpoints and decides when the run ends.
+absl::StatusOr<int> RunFollower(const v1::Config& config,
+                                const ProcessFlags& flags,
+                                Collective& collective,
+                                const std::string& metrics_address,
+                                ShutdownSignal& shutdown, Metrics& metrics) {
+  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Algorithm> algorithm,
+                          MakeAlgorithm(config, &collective));
+  QFLEET_RETURN_IF_ERROR(ShareState(*algorithm, collective));
+  std::unique_ptr<RemoteSampler> sampler =
+      MakeRemoteSampler(SamplerOptionsFor(config, collective.rank()), metrics);
+  QFLEET_RETURN_IF_ERROR(
+      WriteReadyFile(flags.ready_file, /*grpc=*/"", metrics_address));
+  auto& updates =
+      metrics.Counter("qfleet_learner_updates_total", "Optimizer steps.");
+  Trainer trainer(config, std::move(algorithm), *sampler);
+  while (!shutdown.requested()) {
+    absl::Status status = trainer.Step();
+    if (absl::IsCancelled(status)) {
+      spdlog::info("ended with the job, after {} updates", trainer.updates());
+      return kExitReached;
+    }
+    if (!absl::IsDeadlineExceeded(status)) QFLEET_RETURN_IF_ERROR(status);
+    updates.Increment(static_cast<double>(trainer.updates()) - updates.Value());
+  }
+  QFLEET_RETURN_IF_ERROR(trainer.StopAll());
+  return kExitStopped;
+}
+
 absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
                                const std::string& run_dir, bool resume,
+                               const std::string& rendezvous_address,
                                ShutdownSignal& shutdown) {
   QFLEET_ASSIGN_OR_RETURN(v1::Config config,
                           LoadConfig(flags.config, flags.set));
+  QFLEET_ASSIGN_OR_RETURN(const std::optional<Rendezvous> rendezvous,
+                          RendezvousFromEnvironment(rendezvous_address));
   if (config.cluster().replay().empty()) {
     return absl::InvalidArgumentError(
         "cluster.replay is empty: allowed is one gRPC address a shard");
@@ -75,10 +114,20 @@ absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
                           metrics.Serve(flags.metrics));
   spdlog::info("{}; metrics at http://{}/metrics",
                InitTorch(config.learner().threads()), metrics_address);
+  std::unique_ptr<Collective> collective;
+  if (rendezvous.has_value()) {
+    QFLEET_ASSIGN_OR_RETURN(collective,
+                            Collective::Join(*rendezvous, kCollectiveTimeout));
+    spdlog::info("learner {} of {}", rendezvous->rank, rendezvous->size);
+    if (rendezvous->rank > 0) {
+      return RunFollower(config, flags, *collective, metrics_address, shutdown,
+                         metrics);
+    }
+  }
   Run run(config, run_dir, metrics);
   QFLEET_RETURN_IF_ERROR(run.Open());
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Algorithm> algorithm,
-                          MakeAlgorithm(config));
+                          MakeAlgorithm(config, collective.get()));
   Publisher publisher(algorithm->network().signature());
   WeightsService service(publisher, run);
   CheckpointWriter writer(run.checkpoint_directory(),
@@ -87,14 +136,18 @@ absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
     QFLEET_RETURN_IF_ERROR(
         Resume(config, *algorithm, run, publisher, service, writer));
   }
-  publisher.Publish(algorithm->Publish(), algorithm->updates());
+  if (collective != nullptr) {
+    QFLEET_RETURN_IF_ERROR(ShareState(*algorithm, *collective));
+  }
+  publisher.Publish(algorithm->Publish(), algorithm->updates(),
+                    run.Newest().env_steps());
 
   GrpcServer server;
   QFLEET_RETURN_IF_ERROR(server.Start(flags.listen, {&service}));
   server.SetServing(true);
   spdlog::info("weights at {}", server.address());
   std::unique_ptr<RemoteSampler> sampler =
-      MakeRemoteSampler(SamplerOptionsFor(config), metrics);
+      MakeRemoteSampler(SamplerOptionsFor(config, /*rank=*/0), metrics);
   QFLEET_RETURN_IF_ERROR(
       WriteReadyFile(flags.ready_file, server.address(), metrics_address));
 
@@ -113,19 +166,25 @@ absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
 int Main(int argc, char** argv) {
   ProcessFlags flags;
   std::string run_dir;
+  std::string rendezvous;
   bool resume = false;
   CLI::App app("Samples the replay shards, updates the network, publishes it.",
                "qfleet-learner");
   flags.Register(app, /*default_listen=*/"127.0.0.1:7301");
   app.add_option("--run_dir", run_dir, "Run directory: metrics, checkpoints")
       ->required();
+  app.add_option("--rendezvous", rendezvous,
+                 "Where several learners of a job meet, HOST:PORT of rank 0 or "
+                 "file:PATH; default: MASTER_ADDR and MASTER_PORT. RANK and "
+                 "WORLD_SIZE are from the environment, as torchrun sets them");
   app.add_flag("--resume", resume,
                "Go on from the run directory's newest usable checkpoint");
   if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
   TuneProcess();
   ShutdownSignal shutdown;
   InitLog("learner");
-  absl::StatusOr<int> code = RunLearner(flags, run_dir, resume, shutdown);
+  absl::StatusOr<int> code =
+      RunLearner(flags, run_dir, resume, rendezvous, shutdown);
   return code.ok() ? *code : Fail("learner", code.status());
 }
 

@@ -11,10 +11,12 @@ void Publisher::Resume(v1::Publication newest) {
   newest_ = std::make_shared<const v1::Publication>(std::move(newest));
 }
 
-void Publisher::Publish(std::string parameters, uint64_t updates) {
+void Publisher::Publish(std::string parameters, uint64_t updates,
+                        uint64_t env_steps) {
   auto publication = std::make_shared<v1::Publication>();
   publication->set_version(version() + 1);
   publication->set_updates(updates);
+  publication->set_env_steps(env_steps);
   publication->set_network(network_);
   publication->set_hash(Hash64(parameters));
   publication->set_parameters(std::move(parameters));

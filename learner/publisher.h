@@ -25,7 +25,8 @@ class Publisher {
   void Resume(v1::Publication newest);
 
   // Makes the next version of these parameters: 1, 2, ...
-  void Publish(std::string parameters, uint64_t updates);
+  void Publish(std::string parameters, uint64_t updates,
+               uint64_t env_steps = 0);
 
   // Null before the first.
   std::shared_ptr<const v1::Publication> newest() const;

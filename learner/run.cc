@@ -102,6 +102,18 @@ struct Run::Exported {
             "Share of the learner's time spent waiting for the replay.")),
         updating(metrics.Gauge("qfleet_learner_update_ratio",
                                "Share of the learner's time in updates.")),
+        copying(metrics.Gauge(
+            "qfleet_learner_copy_ratio",
+            "Share of the learner's time making tensors of batches.")),
+        priorities(metrics.Gauge(
+            "qfleet_learner_priority_ratio",
+            "Share of the learner's time handing on priorities.")),
+        publishing(metrics.Gauge("qfleet_learner_publish_ratio",
+                                 "Share of the learner's time publishing "
+                                 "weights and copying for checkpoints.")),
+        skipped(metrics.Counter(
+            "qfleet_learner_updates_skipped_total",
+            "Updates left out because loss or gradient was not finite.")),
         policy_age(
             metrics.Gauge("qfleet_learner_actor_policy_age_seconds",
                           "Age of the oldest policy that an actor acts with.")),
@@ -120,6 +132,10 @@ struct Run::Exported {
   prometheus::Gauge& evaluation_time;
   prometheus::Gauge& waiting;
   prometheus::Gauge& updating;
+  prometheus::Gauge& copying;
+  prometheus::Gauge& priorities;
+  prometheus::Gauge& publishing;
+  prometheus::Counter& skipped;
   prometheus::Gauge& policy_age;
   prometheus::Gauge& actors;
 };
@@ -286,6 +302,11 @@ absl::Status Run::Report(const TrainerAccount& account,
   report.set_share_waiting_for_replay(
       std::min(1.0, account.wait_seconds / seconds));
   report.set_share_updating(std::min(1.0, account.update_seconds / seconds));
+  report.set_share_copying(std::min(1.0, account.copy_seconds / seconds));
+  report.set_share_priorities(
+      std::min(1.0, account.priority_seconds / seconds));
+  report.set_share_publishing(std::min(1.0, account.publish_seconds / seconds));
+  report.set_updates_skipped(Newest().updates_skipped() + account.skipped);
 
   reported_ = now;
   reported_env_steps_ = report.env_steps();
@@ -318,6 +339,10 @@ void Run::Export(const v1::RunReport& report) {
   exported_->samples_per_insert.Set(report.samples_per_insert());
   exported_->waiting.Set(report.share_waiting_for_replay());
   exported_->updating.Set(report.share_updating());
+  exported_->copying.Set(report.share_copying());
+  exported_->priorities.Set(report.share_priorities());
+  exported_->publishing.Set(report.share_publishing());
+  advance(exported_->skipped, static_cast<double>(report.updates_skipped()));
   exported_->policy_age.Set(report.weight_age_seconds());
   exported_->actors.Set(report.actors());
 }

@@ -92,7 +92,7 @@ absl::Status Trainer::Finish(const UpdateResult& result) {
 }
 
 absl::Status Trainer::Skipped(const UpdateResult& result) {
-  ++skipped_;
+  ++account_.skipped;
   ++skipped_in_a_row_;
   const std::string what = absl::StrCat(
       "update ", updates() + 1, ": loss = ", result.loss,

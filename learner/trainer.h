@@ -23,6 +23,8 @@ struct TrainerAccount {
   double copy_seconds = 0;  // Samples to tensors.
   double update_seconds = 0;
   double priority_seconds = 0;  // Handing priorities to the sampler.
+  double publish_seconds = 0;   // The loop's: weights and checkpoints.
+  int64_t skipped = 0;          // Updates that were not finite.
 };
 
 // Thread-compatible.
@@ -44,8 +46,6 @@ class Trainer {
 
   Algorithm& algorithm() { return *algorithm_; }
   int64_t updates() const { return algorithm_->updates(); }
-  // Updates that were skipped, ever: their loss or gradient was not finite.
-  int64_t skipped() const { return skipped_; }
   TrainerAccount TakeAccount();
 
  private:
@@ -61,7 +61,6 @@ class Trainer {
   const int64_t max_skipped_;  // In a row.
   const std::unique_ptr<Algorithm> algorithm_;
   Sampler& sampler_;
-  int64_t skipped_ = 0;
   int64_t skipped_in_a_row_ = 0;
   TrainerAccount account_;
 };

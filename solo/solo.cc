@@ -73,6 +73,7 @@ class ActorSide {
     state.set_acting_version(policy_.version());
     state.set_considered_version(considered_version_);
     state.set_next_evaluation(next_evaluation_);
+    state.set_policy(policy_.SaveRandom());
     return state;
   }
 
@@ -82,6 +83,10 @@ class ActorSide {
     writer_.Load(state);
     considered_version_ = state.considered_version();
     next_evaluation_ = state.next_evaluation();
+    if (!policy_.LoadRandom(state.policy())) {
+      return absl::FailedPreconditionError(
+          "saved policy: not a generator's state");
+    }
     // An older version would be replaced before it acts.
     std::shared_ptr<const v1::Publication> newest = publisher_.newest();
     if (newest->version() != state.acting_version()) return absl::OkStatus();

@@ -106,9 +106,9 @@ class ActorResumeTest : public testing::Test {
   ActorResumeTest() {
     algorithm_.set_n_step(4);
     algorithm_.set_gamma(0.9);
-    v1::NetworkConfig network;
-    network.add_hidden(8);
-    network_ = *Network::Make(network, Walk().spec());
+    v1::Config config;
+    config.mutable_network()->add_hidden(8);
+    network_ = *Network::Make(config, Walk().spec());
     policy_ = std::make_unique<Policy>(network_, Walk().spec().observation);
     FlatParameters parameters(*network_);
     Random random(1);
