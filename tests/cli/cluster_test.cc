@@ -65,6 +65,28 @@ TEST(ProcessesOf, ACluster) {
   EXPECT_LT(processes[4].stop_order, processes[0].stop_order);
 }
 
+TEST(ProcessesOf, SeveralLearners) {
+  v1::Config config = TestConfig();
+  config.mutable_learner()->set_count(2);
+  std::vector<SupervisedProcess> processes =
+      ProcessesOf(config, "/run", "/bin", false);
+  ASSERT_EQ(processes[2].child.name, "learner");
+  ASSERT_EQ(processes[3].child.name, "learner-1");
+  for (int rank : {0, 1}) {
+    const SupervisedProcess& learner = processes[2 + rank];
+    EXPECT_TRUE(learner.ends_run);
+    EXPECT_EQ(learner.follows, rank == 1);
+    EXPECT_THAT(learner.resume_flags, testing::IsEmpty());
+    EXPECT_THAT(learner.child.environment,
+                Contains(Pair("RANK", std::to_string(rank))));
+    EXPECT_THAT(learner.child.environment, Contains(Pair("WORLD_SIZE", "2")));
+    EXPECT_THAT(learner.child.command,
+                Contains(testing::StartsWith("--rendezvous=file:/run/ready/")));
+  }
+  // They meet at the same place.
+  EXPECT_EQ(processes[2].child.command[4], processes[3].child.command[4]);
+}
+
 TEST(ProcessesOf, Solo) {
   std::vector<SupervisedProcess> processes =
       ProcessesOf(TestConfig(), "/run", "/bin", true);

@@ -245,6 +245,30 @@ TEST_F(SupervisorTest, EndsOfALearnerThatAreNoCrashEndTheRun) {
   EXPECT_TRUE(notices_.empty());
 }
 
+TEST_F(SupervisorTest, ALearnerThatFollowsEndsTheRunOnlyByACrash) {
+  for (const int code : {0, 3, 4}) {
+    Supervisor supervisor(Options());
+    SupervisedProcess follower =
+        Shell("learner-1", "exit " + std::to_string(code));
+    follower.ends_run = true;
+    follower.follows = true;
+    ASSERT_EQ(supervisor.Start(follower), absl::OkStatus());
+    AwaitAnEnd();
+    EXPECT_FALSE(supervisor.Poll().has_value()) << code;
+    EXPECT_FALSE(supervisor.Poll().has_value()) << code;
+  }
+  Supervisor supervisor(Options());
+  SupervisedProcess follower = Shell("learner-1", "echo lost >&2; exit 1");
+  follower.ends_run = true;
+  follower.follows = true;
+  ASSERT_EQ(supervisor.Start(follower), absl::OkStatus());
+  AwaitAnEnd();
+  std::optional<RunEnd> end = supervisor.Poll();
+  ASSERT_TRUE(end.has_value());
+  EXPECT_EQ(end->error, "learner-1 exited 1: lost");
+  EXPECT_TRUE(notices_.empty());
+}
+
 TEST_F(SupervisorTest, StopsInOrderAndWaitsForEach) {
   Supervisor supervisor(Options());
   // Each says whether the one before it has gone when it is told to stop.

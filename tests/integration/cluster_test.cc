@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -9,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/checkpoint_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -312,6 +314,48 @@ TEST_F(ClusterTest, AStoppedRunIsResumedWithAllItsProcesses) {
             3)
       << output;
   EXPECT_EQ(Reports().back()["updates"], 900);
+}
+
+TEST_F(ClusterTest, TwoLearnersTrainOneNetworkAndTheDeathOfOneEndsTheJob) {
+  const std::vector<std::string> sets = {"--set=learner.count=2",
+                                         "--set=stop.mean_return=1000",
+                                         "--set=learner.report_seconds=0.1",
+                                         "--set=learner.checkpoint_period=100"};
+  {
+    std::vector<std::string> more = sets;
+    more.push_back("--set=stop.max_updates=100000");
+    Process train(Train(more), Log("train"));
+    ASSERT_TRUE(train.WaitUntil(
+        [this] {
+          return Updates() > 150 &&
+                 !ListCheckpoints(run_dir_ + "/checkpoints").empty();
+        },
+        120))
+        << train.Output();
+    const std::vector<pid_t> learners = Ours({"qfleet-learner"});
+    ASSERT_EQ(learners.size(), 2u);
+    kill(std::max(learners[0], learners[1]), SIGKILL);  // Started last.
+    ASSERT_TRUE(train.WaitFor(60)) << train.Output();
+    EXPECT_EQ(train.exit_code(), 1);
+    EXPECT_THAT(
+        train.Output(),
+        testing::AnyOf(HasSubstr("learner-1 was killed by signal 9"),
+                       HasSubstr("another learner of this job is gone")));
+  }
+  const uint64_t updates = Updates();
+  std::string output;
+  ASSERT_EQ(RunToEnd({std::string(kBin) + "qfleet", "resume", run_dir_,
+                      absl::StrCat("--set=stop.max_updates=", updates + 200)},
+                     Log("resume"), 120, &output),
+            3)
+      << output;
+  EXPECT_EQ(Updates(), updates + 200);
+  // Both made all updates, and ended with the job.
+  std::ifstream file(run_dir_ + "/logs/learner-1.log");
+  std::ostringstream log;
+  log << file.rdbuf();
+  EXPECT_THAT(log.str(), HasSubstr("ended with the job, after " +
+                                   std::to_string(updates + 200)));
 }
 
 TEST_F(ClusterTest, ASoloRunThatIsKilledIsResumed) {

@@ -135,6 +135,33 @@ TEST_F(ResumeTest, TwoThousandUpdatesAreTwiceAThousandToTheBit) {
   ExpectSame(Newest("straight"), whole);
 }
 
+// Noise of the learner and of the actor, the chain's head that acts, masks, a
+// schedule of epsilon under way: each has a state of its own.
+TEST_F(ResumeTest, EveryAlgorithmGoesOnToTheBit) {
+  const std::vector<std::vector<std::string>> settings = {
+      {"algorithm.rainbow.v_min=0", "algorithm.rainbow.v_max=100"},
+      {"algorithm.i_dqn.networks=3", "algorithm.i_dqn.sync_period=20"},
+      {"algorithm.qr_dqn.quantiles=7", "optimizer.rmsprop.decay=0.9",
+       "algorithm.target_tau=0.5"},
+      {"environment.id=GridWorld-v0", "actors.epsilon_decay_steps=4000"},
+      {"environment.id=Catch-v0", "network.noisy=true"},
+  };
+  for (size_t i = 0; i < settings.size(); ++i) {
+    SCOPED_TRACE(settings[i][0]);
+    const auto train = [&](const std::string& name, int updates) {
+      std::vector<std::string> sets = settings[i];
+      sets.push_back(absl::StrCat("stop.max_updates=", updates));
+      absl::StatusOr<Outcome> outcome = Train(name, sets, /*resume=*/true);
+      ASSERT_TRUE(outcome.ok()) << outcome.status();
+    };
+    train(absl::StrCat("straight", i), 400);
+    train(absl::StrCat("half", i), 190);
+    train(absl::StrCat("half", i), 400);
+    ExpectSame(Newest(absl::StrCat("straight", i)),
+               Newest(absl::StrCat("half", i)));
+  }
+}
+
 // Odd places: between two publications, at one, while the ring fills; each
 // written behind the loop, and each a run of its own from there on.
 TEST_F(ResumeTest, EveryCheckpointOfARunLeadsToTheSameEnd) {
