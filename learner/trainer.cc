@@ -111,8 +111,10 @@ absl::Status Trainer::Finish(const UpdateResult& result) {
 absl::Status Trainer::Skipped(const UpdateResult& result) {
   ++skipped_;
   ++skipped_in_a_row_;
+  // Batches without a result are counted as updates.
+  const int64_t number = updates() + 1 - static_cast<int64_t>(keys_.size());
   const std::string what = absl::StrCat(
-      "update ", updates() + 1, ": loss = ", result.loss,
+      "update ", number, ": loss = ", result.loss,
       ", gradient norm = ", result.gradient_norm, ": allowed is finite");
   if (skipped_in_a_row_ >= max_skipped_) {
     return absl::InternalError(absl::StrCat(

@@ -147,9 +147,10 @@ class StagedTest : public testing::TestWithParam<const char*> {
   SampleBatch Sample(int i, bool broken = false) {
     SampleBatch sample = GoldenSample(updates_[i % updates_.size()]);
     if (broken) {
-      const float bad = i % 2 == 0 ? std::numeric_limits<float>::infinity()
-                                   : std::numeric_limits<float>::quiet_NaN();
-      std::memcpy(sample.columns[1].data(), &bad, sizeof(bad));  // return
+      const bool even = i % 2 == 0;  // An observation, or a return.
+      const float bad = even ? std::numeric_limits<float>::infinity()
+                             : std::numeric_limits<float>::quiet_NaN();
+      std::memcpy(sample.columns[even ? 3 : 1].data(), &bad, sizeof(bad));
     }
     return sample;
   }
