@@ -250,10 +250,10 @@ absl::StatusOr<std::string> Run::WriteCheckpoint(
   v1::Checkpoint checkpoint;
   checkpoint.set_config(ConfigText(config_));
   checkpoint.set_network(algorithm.network().signature());
-  checkpoint.set_updates(algorithm.updates());
   for (v1::NamedTensor& tensor : algorithm.Save()) {
     *checkpoint.add_algorithm() = std::move(tensor);
   }
+  checkpoint.set_updates(algorithm.updates());  // Exact after Save.
   {
     absl::MutexLock lock(&mutex_);
     checkpoint.set_env_steps(env_steps_);

@@ -57,10 +57,10 @@ absl::StatusOr<std::unique_ptr<Algorithm>> MakeAlgorithm(
 absl::Status ShareState(Algorithm& algorithm, Collective& collective) {
   v1::Checkpoint state;
   if (collective.rank() == 0) {
-    state.set_updates(algorithm.updates());
     for (v1::NamedTensor& tensor : algorithm.Save()) {
       *state.add_algorithm() = std::move(tensor);
     }
+    state.set_updates(algorithm.updates());  // Exact after Save.
   }
   std::string bytes = state.SerializeAsString();
   QFLEET_RETURN_IF_ERROR(collective.Broadcast(bytes));

@@ -3,7 +3,7 @@
 #include "model/device.h"
 
 #include <ATen/ATen.h>
-#include <stdlib.h>
+#include <ATen/record_function.h>
 
 #include <cstring>
 #include <limits>
@@ -247,6 +247,37 @@ TEST_P(StagedTest, ASkippedUpdateChangesNoBit) {
   for (int i = 19; i < 24; ++i) Update(Sample(i, /*broken=*/true), *staged);
   EXPECT_EQ(state_of(), before);
   EXPECT_EQ(staged->updates(), 19);
+}
+
+// What a CUDA graph needs: each update is the same operations, those included
+// that move targets or are skipped, and none of them looks at a value.
+TEST_P(StagedTest, EveryUpdateIsTheSameOperations) {
+  std::unique_ptr<Algorithm> staged = Make(ConfigOf(GetParam()), kStaged);
+  Update(Sample(0), *staged);
+  static std::vector<std::string> operations;
+  const at::CallbackHandle handle = at::addThreadLocalCallback(
+      at::RecordFunctionCallback([](const at::RecordFunction& function)
+                                     -> std::unique_ptr<at::ObserverContext> {
+        operations.push_back(function.name());
+        return nullptr;
+      })
+          .scopes(
+              {at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION}));
+  std::vector<std::string> first;
+  for (int i = 1; i < 25; ++i) {
+    operations.clear();
+    Update(Sample(i, /*broken=*/i == 8 || i == 13), *staged);
+    if (i == 1) first = operations;
+    EXPECT_EQ(operations, first) << i;
+  }
+  at::removeCallback(handle);
+  EXPECT_EQ(staged->updates(), 23);
+  EXPECT_GT(first.size(), 50u);
+  for (const char* looks :
+       {"aten::_local_scalar_dense", "aten::item", "aten::is_nonzero",
+        "aten::nonzero", "aten::equal", "aten::masked_select"}) {
+    EXPECT_THAT(first, testing::Not(testing::Contains(looks)));
+  }
 }
 
 TEST_P(StagedTest, ASavedResultIsStillOwed) {
