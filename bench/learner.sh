@@ -3,12 +3,14 @@
 # updates per second of the same update on the same batch; and the learner's
 # loop with a replay shard over gRPC beside a batch in memory. Prints tables in
 # Markdown and writes build/release/learner_benchmark.json. Takes about three
-# minutes.
+# minutes. Where there is a GPU and LibTorch is a CUDA build, also the update on it
+# beside PyTorch as it comes, compiled, and compiled with CUDA graphs.
 #
 #   bench/learner.sh [FLAG...]    flags of learner_benchmark, e.g. --cases=mlp
 #
 # PYTHON names the Python to use; otherwise the first of these that has the
-# LibTorch's version of PyTorch: python3, /usr/bin/python3, .venv/bin/python3.
+# LibTorch's version of PyTorch: python3, /usr/bin/python3, .venv/bin/python3,
+# .venv-cuda/bin/python3.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -33,7 +35,7 @@ print(re.match(r"[0-9.]*[0-9]", torch.__version__).group())' 2>/dev/null
 
 python=
 seen=
-for candidate in ${PYTHON:-python3 /usr/bin/python3 "${ROOT}/.venv/bin/python3"}; do
+for candidate in ${PYTHON:-python3 /usr/bin/python3 "${ROOT}/.venv/bin/python3" "${ROOT}/.venv-cuda/bin/python3"}; do
   found=$(torch_version "${candidate}") || continue
   seen+=" ${candidate} has ${found};"
   if [[ ${found} == "${version}" ]]; then

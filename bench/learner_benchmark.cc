@@ -1,6 +1,7 @@
 // Updates per second of the learner beside PyTorch of the same version doing
-// the same update on the same batch (bench/learner_torch.py), one thread each;
-// and with a replay shard over gRPC beside a batch in memory.
+// the same update on the same batch (bench/learner_torch.py), one thread each,
+// and on a GPU, where there is one; and with a replay shard over gRPC beside a
+// batch in memory.
 //
 //   learner_benchmark --python=python3 --script=bench/learner_torch.py
 //       --work_dir=DIR [--cases=a,b] [--out=FILE]
@@ -33,6 +34,7 @@
 #include "common/random.h"
 #include "common/status_macros.h"
 #include "learner/trainer.h"
+#include "model/device.h"
 #include "model/runtime.h"
 #include "replay_client/remote_sampler.h"
 #include "replay_client/remote_writer.h"
@@ -71,6 +73,13 @@ class FixedUpdate {
     return algorithm_->Update(batch);
   }
 
+  // The result of the newest batch, waited for.
+  UpdateResult Newest() {
+    UpdateResult result = Once();
+    UpdateResult owed = algorithm_->Finish();
+    return owed.pending ? result : owed;
+  }
+
   // Updates per second; `cpu_us`: of CPU time for one.
   double Rate(double seconds, double& cpu_us) {
     const absl::Time begun = absl::Now();
@@ -82,6 +91,8 @@ class FixedUpdate {
       ++updates;
       passed = absl::ToDoubleSeconds(absl::Now() - begun);
     } while (passed < seconds);
+    algorithm_->Finish();  // On a device.
+    passed = absl::ToDoubleSeconds(absl::Now() - begun);
     cpu_us = (OwnCpuSeconds() - cpu) / updates * 1e6;
     return updates / passed;
   }
@@ -95,10 +106,11 @@ class FixedUpdate {
 };
 
 absl::StatusOr<std::unique_ptr<FixedUpdate>> MakeFixedUpdate(
-    const LearnerCase& learner_case, const std::string& work_dir) {
+    const LearnerCase& learner_case, const std::string& work_dir,
+    const Placement& placement = {}) {
   QFLEET_ASSIGN_OR_RETURN(v1::Config config, ConfigOf(learner_case));
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Algorithm> algorithm,
-                          MakeLearner(learner_case, config));
+                          MakeLearner(learner_case, config, placement));
   SampleBatch batch = FixedBatch(learner_case);
   QFLEET_RETURN_IF_ERROR(
       WriteCase(learner_case, config, *algorithm, batch, work_dir));
@@ -111,7 +123,7 @@ absl::Status CheckSameUpdate(const LearnerCase& learner_case, FixedUpdate& ours,
   double sum = 0;
   for (int i = 0; i < kCheckedUpdates; ++i) {
     sum = 0;
-    for (float priority : ours.Once().priorities) sum += priority;
+    for (float priority : ours.Newest().priorities) sum += priority;
   }
   QFLEET_ASSIGN_OR_RETURN(
       const double expected,
@@ -182,6 +194,62 @@ absl::StatusOr<Row> BesidePyTorch(const LearnerCase& learner_case,
       {"times PyTorch, by CPU time",
        MedianRatio(row.sides[1].cost_rounds, row.sides[0].cost_rounds), true,
        learner_case.least_ratio}};
+  return row;
+}
+
+// The update on the machine's first GPU, beside PyTorch on the same, as it
+// comes and compiled.
+absl::StatusOr<Row> OnDevice(const LearnerCase& learner_case,
+                             const Flags& flags) {
+  Row row = {
+      absl::StrCat("learner on cuda, ", learner_case.title),
+      "updates/s",
+      {Side{"qfleet", {}}, Side{"PyTorch", {}}, Side{"torch.compile", {}},
+       Side{"torch.compile, CUDA graphs", {}}},
+      {},
+      ""};
+  const absl::StatusOr<at::Device> device = FindDevice("cuda");
+  if (!device.ok()) {
+    row.skipped = absl::StrCat("not measured: no CUDA device (",
+                               device.status().message(), ")");
+    return row;
+  }
+  row.title = absl::StrCat("learner on ", DeviceText(*device), ", ",
+                           learner_case.title);
+  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<FixedUpdate> ours,
+                          MakeFixedUpdate(learner_case, flags.places.work_dir,
+                                          {.device = *device, .staged = true}));
+  std::vector<std::unique_ptr<Peer>> peers;
+  for (const char* mode : {"eager", "compile", "graphs"}) {
+    const std::vector<std::string> command = {
+        flags.python,
+        flags.script,
+        learner_case.name,
+        absl::StrCat(flags.places.work_dir, "/", learner_case.name, ".bin"),
+        absl::StrCat("--rows=", learner_case.batch_size),
+        "--device=cuda",
+        absl::StrCat("--mode=", mode)};
+    peers.push_back(std::make_unique<Peer>(
+        command, std::vector<std::pair<std::string, std::string>>{}));
+  }
+  QFLEET_RETURN_IF_ERROR(CheckSameUpdate(learner_case, *ours, *peers[0]));
+  // Compiling takes long, and the first question does it.
+  for (size_t i = 1; i < peers.size(); ++i) {
+    QFLEET_RETURN_IF_ERROR(
+        peers[i]->AskNumber(absl::StrCat("check ", kCheckedUpdates)).status());
+  }
+  QFLEET_RETURN_IF_ERROR(Alternate(
+      flags.rounds, row.sides, [&](size_t side) -> absl::StatusOr<double> {
+        double cpu_us = 0;
+        if (side == 0) return ours->Rate(flags.round_seconds, cpu_us);
+        return peers[side - 1]->AskNumber(
+            absl::StrCat("run ", flags.round_seconds));
+      }));
+  for (size_t side = 1; side < row.sides.size(); ++side) {
+    row.checks.push_back(
+        {absl::StrCat("times ", row.sides[side].name),
+         MedianRatio(row.sides[0].rounds, row.sides[side].rounds), true, 1});
+  }
   return row;
 }
 
@@ -356,6 +424,11 @@ absl::Status Measure(Flags flags) {
     QFLEET_ASSIGN_OR_RETURN(Row row, BesidePyTorch(learner_case, flags));
     report.Add(std::move(row));
   }
+  for (const LearnerCase& learner_case : DeviceCases()) {
+    if (!chosen("cuda")) continue;
+    QFLEET_ASSIGN_OR_RETURN(Row row, OnDevice(learner_case, flags));
+    report.Add(std::move(row));
+  }
   for (const LearnerCase& learner_case : LearnerCases()) {
     if (!learner_case.measured_grpc || !chosen("grpc")) continue;
     QFLEET_ASSIGN_OR_RETURN(Row row, OverGrpc(learner_case, flags));
@@ -384,7 +457,7 @@ int Main(int argc, char** argv) {
   app.add_option("--work_dir", flags.places.work_dir,
                  "Folder for sockets and logs; its path must be short");
   app.add_option("--cases", flags.cases,
-                 "mlp, minatar, nature, grpc, by commas; none: all");
+                 "mlp, minatar, nature, cuda, grpc, by commas; none: all");
   app.add_option("--rounds", flags.rounds)->capture_default_str();
   app.add_option("--round_seconds", flags.round_seconds)->capture_default_str();
   app.add_option("--out", flags.out, "JSON file");

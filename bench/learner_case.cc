@@ -73,6 +73,17 @@ std::vector<LearnerCase> LearnerCases() {
   };
 }
 
+std::vector<LearnerCase> DeviceCases() {
+  std::vector<LearnerCase> cases;
+  for (int batch_size : {32, 512}) {
+    LearnerCase one = LearnerCases().back();
+    one.title = absl::StrCat("Nature CNN, batch ", batch_size);
+    one.batch_size = batch_size;
+    cases.push_back(std::move(one));
+  }
+  return cases;
+}
+
 absl::StatusOr<v1::Config> ConfigOf(const LearnerCase& learner_case) {
   QFLEET_ASSIGN_OR_RETURN(
       v1::Config config,
@@ -93,13 +104,15 @@ absl::StatusOr<v1::Config> ConfigOf(const LearnerCase& learner_case) {
 }
 
 absl::StatusOr<std::unique_ptr<Algorithm>> MakeLearner(
-    const LearnerCase& learner_case, const v1::Config& config) {
+    const LearnerCase& learner_case, const v1::Config& config,
+    const Placement& placement) {
   EnvironmentSpec environment;
   environment.observation = learner_case.shape.signature.step_columns(0);
   environment.num_actions = learner_case.num_actions;
   QFLEET_ASSIGN_OR_RETURN(std::shared_ptr<const Network> network,
                           Network::Make(config, environment));
-  return std::make_unique<Dqn>(config, std::move(network));
+  return std::make_unique<Dqn>(config, std::move(network),
+                               /*collective=*/nullptr, placement);
 }
 
 SampleBatch FixedBatch(const LearnerCase& learner_case) {

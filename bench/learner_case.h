@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "bench/workload.h"
 #include "learner/algorithms/algorithm.h"
+#include "learner/algorithms/value_algorithm.h"
 #include "qfleet/v1/config.pb.h"
 #include "replay_client/sampler.h"
 
@@ -32,12 +33,16 @@ struct LearnerCase {
 // convolutions of Mnih et al. 2015.
 std::vector<LearnerCase> LearnerCases();
 
+// The last of these with batches of 32 and 512, for a GPU.
+std::vector<LearnerCase> DeviceCases();
+
 // Resolved. The update is the same for all: double DQN without dueling, Huber
 // loss, Adam with 1e-4, gradients clipped to 10, target copied every 500.
 absl::StatusOr<v1::Config> ConfigOf(const LearnerCase& learner_case);
 
 absl::StatusOr<std::unique_ptr<Algorithm>> MakeLearner(
-    const LearnerCase& learner_case, const v1::Config& config);
+    const LearnerCase& learner_case, const v1::Config& config,
+    const Placement& placement = {});
 
 // Rows like those of the environment: uint8 frames of any bytes, float32
 // observations of zeros and ones; rewards and priorities vary.

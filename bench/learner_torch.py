@@ -6,7 +6,12 @@ it comes, tensors made of the batch's arrays in each update, new priorities read
 back in each update. The arrays are there already: making them is the replay's
 business, and so are the importance weights.
 
-    learner_torch.py CASE FILE
+    learner_torch.py CASE FILE [--rows=N] [--device=cpu|cuda]
+                     [--mode=eager|compile|graphs]
+
+On a GPU the arrays go there from pinned memory, without waiting. `compile` is
+torch.compile of the loss, `graphs` the same with CUDA graphs
+(mode="reduce-overhead"); both step a fused Adam.
 
 FILE (bench/learner_case.h) holds the parameters and the batch. Answers lines on
 standard input with a number each:
@@ -17,6 +22,7 @@ standard input with a number each:
     cpu             us of CPU time for an update of the last run
 """
 
+import argparse
 import sys
 import time
 
@@ -57,11 +63,12 @@ SHAPES = {"mlp": ((4,), np.float32, 64), "minatar": ((4, 10, 10), np.float32, 32
           "nature": ((4, 84, 84), np.uint8, 32)}
 
 
-def read_case(case, path):
+def read_case(case, path, rows):
     """The flat parameters and the batch's arrays by name."""
     with open(path, "rb") as file:
         data = file.read()
-    shape, dtype, rows = SHAPES[case]
+    shape, dtype, default_rows = SHAPES[case]
+    rows = rows or default_rows
     at = 0
 
     def take(dtype, shape):
@@ -83,15 +90,35 @@ def read_case(case, path):
     return parameters, batch
 
 
+def compute_loss(online, target, observation, next_observation, action,
+                 return_, discount, weight):
+    """The loss and the TD errors, without a gradient."""
+    with torch.no_grad():
+        best = online(next_observation).argmax(dim=1, keepdim=True)
+        q_next = target(next_observation).gather(1, best).squeeze(1)
+        goal = return_ + discount * q_next
+    q = online(observation).gather(1, action.unsqueeze(1)).squeeze(1)
+    loss = (weight * F.smooth_l1_loss(q, goal, reduction="none")).mean()
+    return loss, goal - q.detach()
+
+
 class Learner:
 
-    def __init__(self, case, path):
-        self.online = make_network(case)
-        self.target = make_network(case)
-        parameters, self.batch = read_case(case, path)
-        self.start = torch.from_numpy(parameters)
+    def __init__(self, case, path, rows=0, device="cpu", mode="eager"):
+        self.device = device
+        self.online = make_network(case).to(device)
+        self.target = make_network(case).to(device)
+        parameters, self.batch = read_case(case, path, rows)
+        self.start = torch.from_numpy(parameters).to(device)
         self.updates = 0
-        self.optimizer = torch.optim.Adam(self.online.parameters(), lr=1e-4)
+        options = {} if mode == "eager" else {"fused": True}
+        self.optimizer = torch.optim.Adam(self.online.parameters(), lr=1e-4,
+                                          **options)
+        self.loss = compute_loss
+        if mode == "compile":
+            self.loss = torch.compile(compute_loss)
+        elif mode == "graphs":
+            self.loss = torch.compile(compute_loss, mode="reduce-overhead")
 
     def parameter_count(self):
         return sum(p.numel() for p in self.online.parameters())
@@ -100,20 +127,22 @@ class Learner:
         nn.utils.vector_to_parameters(self.start, self.online.parameters())
         self.target.load_state_dict(self.online.state_dict())
 
+    def tensor(self, name):
+        tensor = torch.from_numpy(self.batch[name])
+        if self.device == "cpu":
+            return tensor
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
     def update(self):
-        batch = self.batch
-        observation = torch.from_numpy(batch["observation"])
-        next_observation = torch.from_numpy(batch["next_observation"])
-        action = torch.from_numpy(batch["action"])
-        return_ = torch.from_numpy(batch["return"])
-        discount = torch.from_numpy(batch["discount"])
-        weight = torch.from_numpy(batch["weight"])
-        with torch.no_grad():
-            best = self.online(next_observation).argmax(dim=1, keepdim=True)
-            q_next = self.target(next_observation).gather(1, best).squeeze(1)
-            target = return_ + discount * q_next
-        q = self.online(observation).gather(1, action.unsqueeze(1)).squeeze(1)
-        loss = (weight * F.smooth_l1_loss(q, target, reduction="none")).mean()
+        observation = self.tensor("observation")
+        next_observation = self.tensor("next_observation")
+        action = self.tensor("action")
+        return_ = self.tensor("return")
+        discount = self.tensor("discount")
+        weight = self.tensor("weight")
+        loss, td = self.loss(self.online, self.target, observation,
+                             next_observation, action, return_, discount,
+                             weight)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.online.parameters(), 10)
@@ -121,7 +150,7 @@ class Learner:
         self.updates += 1
         if self.updates % TARGET_PERIOD == 0:
             self.target.load_state_dict(self.online.state_dict())
-        return (target - q.detach()).abs().numpy()
+        return td.abs().cpu().numpy()
 
 
 def run(learner, seconds):
@@ -139,7 +168,16 @@ def run(learner, seconds):
 
 def main():
     torch.set_num_threads(1)
-    learner = Learner(sys.argv[1], sys.argv[2])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("case")
+    parser.add_argument("file")
+    parser.add_argument("--rows", type=int, default=0)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--mode", default="eager",
+                        choices=["eager", "compile", "graphs"])
+    flags = parser.parse_args()
+    learner = Learner(flags.case, flags.file, flags.rows, flags.device,
+                      flags.mode)
     cpu = 0
     for line in sys.stdin:
         question, *arguments = line.split()

@@ -131,6 +131,7 @@ std::vector<SupervisedProcess> ProcessesOf(const v1::Config& config,
     }
     // The death of one is the end of all.
     process.child.environment.emplace_back("RANK", absl::StrCat(rank));
+    process.child.environment.emplace_back("LOCAL_RANK", absl::StrCat(rank));
     process.child.environment.emplace_back("WORLD_SIZE",
                                            absl::StrCat(learners));
   }

@@ -27,7 +27,14 @@ set_target_properties(xxHash::xxhash PROPERTIES
 
 if(QFLEET_TORCH)
   # Debian's LibTorch 1.13, or whatever CMAKE_PREFIX_PATH names.
-  find_package(Torch REQUIRED)
+  find_path(QFLEET_TORCH_DIR share/cmake/Torch/TorchConfig.cmake)
+  set(QFLEET_NVIDIA_DIR ${QFLEET_TORCH_DIR}/../nvidia)
+  if(EXISTS ${QFLEET_TORCH_DIR}/lib/libtorch_cuda.so AND
+     EXISTS ${QFLEET_NVIDIA_DIR}/cuda_runtime/include)
+    include(QfleetTorchWheel)
+  else()
+    find_package(Torch REQUIRED)
+  endif()
   message(STATUS "LibTorch ${Torch_VERSION} (${TORCH_INSTALL_PREFIX})")
 
   # Its headers of Protobuf and fmt would hide those that the rest of the
@@ -44,4 +51,11 @@ if(QFLEET_TORCH)
   # The imported target `torch` with its definitions and headers.
   add_library(qfleet_torch INTERFACE)
   target_link_libraries(qfleet_torch INTERFACE ${TORCH_LIBRARIES})
+  # A CUDA build of LibTorch: model/device.cc then uses it.
+  if(TARGET torch_cuda)
+    target_compile_definitions(qfleet_torch INTERFACE QFLEET_CUDA)
+    message(STATUS "CUDA: yes, learner.device = cuda")
+  else()
+    message(STATUS "CUDA: no")
+  endif()
 endif()

@@ -7,10 +7,14 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "common/files.h"
 #include "common/status_macros.h"
 #include "common/table_layout.h"
@@ -116,6 +120,25 @@ absl::Status CheckReplay(const v1::Config& config) {
   return absl::OkStatus();
 }
 
+// Whether the machine has it, the learner says.
+absl::Status CheckDevice(const v1::LearnerConfig& learner) {
+  absl::string_view number = learner.device();
+  int index = 0;
+  if (learner.device() != "cpu" && learner.device() != "cuda" &&
+      !(absl::ConsumePrefix(&number, "cuda:") && number.size() <= 3 &&
+        absl::c_all_of(number, absl::ascii_isdigit) &&
+        absl::SimpleAtoi(number, &index))) {
+    return NotAllowed("learner.device",
+                      absl::StrCat("\"", learner.device(), "\""),
+                      "cpu, cuda or cuda:N");
+  }
+  if (learner.bf16() && learner.device() == "cpu") {
+    return NotAllowed("learner.bf16", "true",
+                      "false where learner.device is cpu");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckLearnerAndActors(const v1::Config& config) {
   const uint64_t batch = config.learner().batch_size();
   if (batch > config.replay().max_items()) {
@@ -131,6 +154,7 @@ absl::Status CheckLearnerAndActors(const v1::Config& config) {
         std::pair("optimizer.rmsprop.decay", optimizer.rmsprop().decay())}) {
     if (beta >= 1) return NotAllowed(name, NumberText(beta), "0 to below 1");
   }
+  QFLEET_RETURN_IF_ERROR(CheckDevice(config.learner()));
   const v1::ActorsConfig& actors = config.actors();
   if (int64_t{actors.count()} * actors.environments() > kMaxEnvironments) {
     return NotAllowed("actors.environments",

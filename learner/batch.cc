@@ -38,6 +38,13 @@ Batch::Batch(const v1::TableSignature& signature, const SampleBatch& sample,
               weights.size() * sizeof(float));
 }
 
+Batch Batch::To(at::Device device) const {
+  Batch result = *this;
+  for (auto& [name, tensor] : result.columns_) tensor = tensor.to(device);
+  result.weights_ = weights_.to(device);
+  return result;
+}
+
 const at::Tensor& Batch::operator[](absl::string_view column) const {
   for (const auto& [name, tensor] : columns_) {
     if (name == column) return tensor;

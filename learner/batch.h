@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -14,15 +15,26 @@
 
 namespace qfleet {
 
-// The columns of a batch by name, [B, shape...] each, over the batch's own
-// memory, which must outlive it; and the importance weights.
-// Thread-compatible.
+// The columns of a batch by name, [B, shape...] each, and the importance
+// weights. Thread-compatible.
 class Batch {
  public:
+  using Columns = std::vector<std::pair<std::string, at::Tensor>>;
+
+  // Over the sample's own memory, which must outlive it.
   Batch(const v1::TableSignature& signature, const SampleBatch& sample,
         double beta);
+  // Of tensors, on any device.
+  Batch(Columns columns, at::Tensor weights)
+      : rows_(static_cast<int>(weights.size(0))),
+        columns_(std::move(columns)),
+        weights_(std::move(weights)) {}
+
+  // A copy there.
+  Batch To(at::Device device) const;
 
   int rows() const { return rows_; }
+  const Columns& columns() const { return columns_; }
 
   // Throws std::out_of_range for a column that is not there: the algorithm has
   // asked for a table that has it.
@@ -30,13 +42,14 @@ class Batch {
   // Undefined for a column that is not there.
   at::Tensor Find(absl::string_view column) const;
 
-  // Importance weights over their maximum, float32 [B], and the maximum.
+  // Importance weights over their maximum, float32 [B], and the maximum (of a
+  // sample's).
   const at::Tensor& weights() const { return weights_; }
   double max_weight() const { return max_weight_; }
 
  private:
   int rows_;
-  std::vector<std::pair<std::string, at::Tensor>> columns_;
+  Columns columns_;
   at::Tensor weights_;
   double max_weight_ = 1;
 };

@@ -20,6 +20,9 @@
 #include "torch/csrc/distributed/c10d/PrefixStore.hpp"
 #include "torch/csrc/distributed/c10d/ProcessGroupGloo.hpp"
 #include "torch/csrc/distributed/c10d/TCPStore.hpp"
+#ifdef USE_C10D_NCCL
+#include "torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp"
+#endif
 
 namespace qfleet {
 namespace {
@@ -93,10 +96,14 @@ class GlooCollective : public Collective {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 
-  absl::Status Sum(absl::Span<float> values) override {
-    std::vector<at::Tensor> tensors = {at::from_blob(
-        values.data(), {static_cast<int64_t>(values.size())}, at::kFloat)};
-    return Run([&] { group_->allreduce(tensors)->wait(); });
+  using Collective::Sum;
+
+  // Of a device without NCCL: by way of the host.
+  absl::Status Sum(const at::Tensor& values) override {
+    std::vector<at::Tensor> tensors = {values.to(at::kCPU)};
+    QFLEET_RETURN_IF_ERROR(Run([&] { group_->allreduce(tensors)->wait(); }));
+    if (!values.is_cpu()) values.copy_(tensors[0]);
+    return absl::OkStatus();
   }
 
   absl::Status Broadcast(std::string& bytes) override {
@@ -109,7 +116,7 @@ class GlooCollective : public Collective {
     return Run([&] { group_->broadcast(tensors)->wait(); });
   }
 
- private:
+ protected:
   template <typename Call>
   absl::Status Run(const Call& call) {
     try {
@@ -126,10 +133,46 @@ class GlooCollective : public Collective {
     }
   }
 
+ private:
   const int rank_;
   const int size_;
   const c10::intrusive_ptr<c10d::ProcessGroupGloo> group_;
 };
+
+#ifdef USE_C10D_NCCL
+// Sums between devices; the rest is Gloo's.
+class NcclCollective : public GlooCollective {
+ public:
+  NcclCollective(int rank, int size,
+                 c10::intrusive_ptr<c10d::ProcessGroupGloo> group,
+                 c10::intrusive_ptr<c10d::ProcessGroupNCCL> devices)
+      : GlooCollective(rank, size, std::move(group)),
+        devices_(std::move(devices)) {}
+
+  using Collective::Sum;
+
+  absl::Status Sum(const at::Tensor& values) override {
+    std::vector<at::Tensor> tensors = {values};
+    return Run([&] { devices_->allreduce(tensors)->wait(); });
+  }
+
+ private:
+  const c10::intrusive_ptr<c10d::ProcessGroupNCCL> devices_;
+};
+
+c10::intrusive_ptr<c10d::ProcessGroupNCCL> MakeNccl(
+    const c10::intrusive_ptr<c10d::Store>& store, const Rendezvous& rendezvous,
+    std::chrono::milliseconds timeout) {
+  // A wait ends with an exception when another rank is gone, instead of with
+  // the process.
+  setenv("TORCH_NCCL_BLOCKING_WAIT", "1", /*overwrite=*/0);
+  auto options = c10d::ProcessGroupNCCL::Options::create();
+  options->timeout = timeout;
+  return c10::make_intrusive<c10d::ProcessGroupNCCL>(
+      c10::make_intrusive<c10d::PrefixStore>("nccl", store), rendezvous.rank,
+      rendezvous.size, options);
+}
+#endif  // USE_C10D_NCCL
 
 }  // namespace
 
@@ -161,8 +204,14 @@ absl::StatusOr<std::optional<Rendezvous>> RendezvousFromEnvironment(
   return result;
 }
 
+absl::Status Collective::Sum(absl::Span<float> values) {
+  return Sum(at::from_blob(values.data(), {static_cast<int64_t>(values.size())},
+                           at::kFloat));
+}
+
 absl::StatusOr<std::unique_ptr<Collective>> Collective::Join(
-    const Rendezvous& rendezvous, absl::Duration timeout) {
+    const Rendezvous& rendezvous, absl::Duration timeout,
+    [[maybe_unused]] at::Device device) {
   HostAndPort at;
   if (!absl::StartsWith(rendezvous.address, kFile)) {
     QFLEET_ASSIGN_OR_RETURN(at, SplitAddress(rendezvous.address));
@@ -172,9 +221,17 @@ absl::StatusOr<std::unique_ptr<Collective>> Collective::Join(
   try {
     auto options = c10d::ProcessGroupGloo::Options::create(wait);
     options->devices.push_back(MakeDevice(rendezvous, at));
+    const c10::intrusive_ptr<c10d::Store> store =
+        MakeStore(rendezvous, at, wait);
     auto group = c10::make_intrusive<c10d::ProcessGroupGloo>(
-        MakeStore(rendezvous, at, wait), rendezvous.rank, rendezvous.size,
-        options);
+        store, rendezvous.rank, rendezvous.size, options);
+#ifdef USE_C10D_NCCL
+    if (device.is_cuda()) {
+      return std::make_unique<NcclCollective>(
+          rendezvous.rank, rendezvous.size, std::move(group),
+          MakeNccl(store, rendezvous, wait));
+    }
+#endif
     return std::make_unique<GlooCollective>(rendezvous.rank, rendezvous.size,
                                             std::move(group));
   } catch (const std::exception& error) {

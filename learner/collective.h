@@ -1,6 +1,7 @@
 // Several learners that train one network together, data parallel: each samples
 // batches of its own, and one sum over all of them makes every update the same
-// everywhere. c10d does the work, with Gloo.
+// everywhere. c10d does the work, with Gloo; between CUDA devices with NCCL
+// where LibTorch has it.
 //
 //   QFLEET_ASSIGN_OR_RETURN(auto rendezvous, RendezvousFromEnvironment());
 //   QFLEET_ASSIGN_OR_RETURN(auto collective, Collective::Join(*rendezvous));
@@ -8,6 +9,8 @@
 
 #ifndef QFLEET_LEARNER_COLLECTIVE_H_
 #define QFLEET_LEARNER_COLLECTIVE_H_
+
+#include <ATen/core/Tensor.h>
 
 #include <memory>
 #include <optional>
@@ -43,16 +46,20 @@ class Collective {
   virtual ~Collective() = default;
 
   // Waits for all ranks, at most `timeout`, which also bounds each later call.
-  // UNAVAILABLE says who did not come.
+  // UNAVAILABLE says who did not come. `device`: the rank's, of the tensors
+  // that are summed.
   static absl::StatusOr<std::unique_ptr<Collective>> Join(
-      const Rendezvous& rendezvous, absl::Duration timeout);
+      const Rendezvous& rendezvous, absl::Duration timeout,
+      at::Device device = at::kCPU);
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  // Each value becomes the sum over the ranks. UNAVAILABLE when another rank is
-  // gone.
-  virtual absl::Status Sum(absl::Span<float> values) = 0;
+  // Each value becomes the sum over the ranks. float32, contiguous, on Join's
+  // device. UNAVAILABLE when another rank is gone.
+  virtual absl::Status Sum(const at::Tensor& values) = 0;
+  // The same in the host's memory, where that is the device.
+  absl::Status Sum(absl::Span<float> values);
 
   // Every rank gets rank 0's bytes.
   virtual absl::Status Broadcast(std::string& bytes) = 0;

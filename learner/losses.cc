@@ -68,7 +68,8 @@ at::Tensor ProjectCategorical(const at::Tensor& return_,
   const at::Tensor at_ = ((moved - first) / step).clamp(0, atoms - 1);
   const at::Tensor below = at_.floor();
   const at::Tensor share = at_ - below;  // Of the mass, for the one above.
-  const at::Tensor lower = below.to(at::kLong);
+  // NaN has no index; its share makes the loss NaN.
+  const at::Tensor lower = below.to(at::kLong).clamp(0, atoms - 1);
   const at::Tensor upper = (lower + 1).clamp_max(atoms - 1);
   at::Tensor projected = at::zeros_like(probabilities);
   projected.scatter_add_(1, lower, probabilities * (1 - share));

@@ -22,6 +22,7 @@
 #include "learner/run.h"
 #include "learner/trainer.h"
 #include "learner/weights_service.h"
+#include "model/device.h"
 #include "model/runtime.h"
 #include "replay_client/remote_sampler.h"
 #include "spdlog/spdlog.h"
@@ -116,8 +117,10 @@ absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
                InitTorch(config.learner().threads()), metrics_address);
   std::unique_ptr<Collective> collective;
   if (rendezvous.has_value()) {
-    QFLEET_ASSIGN_OR_RETURN(collective,
-                            Collective::Join(*rendezvous, kCollectiveTimeout));
+    QFLEET_ASSIGN_OR_RETURN(const at::Device device,
+                            FindDevice(config.learner().device()));
+    QFLEET_ASSIGN_OR_RETURN(
+        collective, Collective::Join(*rendezvous, kCollectiveTimeout, device));
     spdlog::info("learner {} of {}", rendezvous->rank, rendezvous->size);
     if (rendezvous->rank > 0) {
       return RunFollower(config, flags, *collective, metrics_address, shutdown,

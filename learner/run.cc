@@ -372,10 +372,10 @@ v1::Checkpoint Run::MakeCheckpoint(Algorithm& algorithm,
                                    parameter.shape.end());
     layout.set_offset(parameter.offset);
   }
-  checkpoint.set_updates(algorithm.updates());
   for (v1::NamedTensor& tensor : algorithm.Save()) {
     *checkpoint.add_algorithm() = std::move(tensor);
   }
+  checkpoint.set_updates(algorithm.updates());  // Exact after Save.
   *checkpoint.mutable_published() = newest;
   checkpoint.set_episodes(actors.episodes);
   checkpoint.set_return_sum(actors.return_sum);

@@ -36,13 +36,14 @@ absl::Status Trainer::Step() {
   absl::StatusOr<std::unique_ptr<SampleBatch>> sample = sampler_.Next();
   account_.wait_seconds += lap.Seconds();
   if (absl::IsDeadlineExceeded(sample.status())) {
+    QFLEET_RETURN_IF_ERROR(Settle());
     QFLEET_RETURN_IF_ERROR(TakePart(/*stop=*/false));
   }
   if (!sample.ok()) return sample.status();
   return Update(**sample, lap);
 }
 
-absl::Status Trainer::Update(const SampleBatch& sample, Lap& lap) {
+absl::Status Trainer::Update(SampleBatch& sample, Lap& lap) {
   const double beta = Linear(config_.beta(), config_.final_beta(),
                              config_.beta_updates(), updates());
   UpdateResult result;
@@ -54,17 +55,33 @@ absl::Status Trainer::Update(const SampleBatch& sample, Lap& lap) {
     return absl::InternalError(
         absl::StrCat("update ", updates() + 1, ": ", error.what()));
   }
+  keys_.push_back(std::move(sample.keys));
   account_.update_seconds += lap.Seconds();
+  absl::Status status = Take(result);
+  account_.priority_seconds += lap.Seconds();
+  return status;
+}
+
+absl::Status Trainer::Settle() {
+  try {
+    return Take(algorithm_->Finish());
+  } catch (const std::exception& error) {
+    return absl::InternalError(
+        absl::StrCat("update ", updates(), ": ", error.what()));
+  }
+}
+
+absl::Status Trainer::Take(const UpdateResult& result) {
+  if (result.pending) return absl::OkStatus();
+  const std::vector<SampleKey> keys = std::move(keys_.front());
+  keys_.pop_front();
   QFLEET_RETURN_IF_ERROR(Finish(result));
   if (result.skipped) return absl::OkStatus();
   ++account_.updates;
   account_.loss += result.loss;
   account_.mean_q += result.mean_q;
   account_.gradient_norm += result.gradient_norm;
-  absl::Status status =
-      sampler_.UpdatePriorities(sample.keys, result.priorities);
-  account_.priority_seconds += lap.Seconds();
-  return status;
+  return sampler_.UpdatePriorities(keys, result.priorities);
 }
 
 absl::Status Trainer::StopAll() {
@@ -94,8 +111,10 @@ absl::Status Trainer::Finish(const UpdateResult& result) {
 absl::Status Trainer::Skipped(const UpdateResult& result) {
   ++account_.skipped;
   ++skipped_in_a_row_;
+  // Batches without a result are counted as updates.
+  const int64_t number = updates() + 1 - static_cast<int64_t>(keys_.size());
   const std::string what = absl::StrCat(
-      "update ", updates() + 1, ": loss = ", result.loss,
+      "update ", number, ": loss = ", result.loss,
       ", gradient norm = ", result.gradient_norm, ": allowed is finite");
   if (skipped_in_a_row_ >= max_skipped_) {
     return absl::InternalError(absl::StrCat(

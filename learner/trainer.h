@@ -4,7 +4,9 @@
 #define QFLEET_LEARNER_TRAINER_H_
 
 #include <cstdint>
+#include <deque>
 #include <memory>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "learner/algorithms/algorithm.h"
@@ -34,7 +36,8 @@ class Trainer {
   Trainer(const v1::Config& config, std::unique_ptr<Algorithm> algorithm,
           Sampler& sampler);
 
-  // One update. DEADLINE_EXCEEDED: the replay had nothing yet; call again.
+  // One update. Priorities go out as the algorithm has them, on a device one
+  // update later. DEADLINE_EXCEEDED: the replay had nothing yet; call again.
   // CANCELLED: another learner of the job asked all to stop.
   // Other errors end the run. INTERNAL: LibTorch's, or too many updates in a
   // row were skipped; the weights are then as after the last update.
@@ -51,7 +54,11 @@ class Trainer {
  private:
   class Lap;
 
-  absl::Status Update(const SampleBatch& sample, Lap& lap);
+  absl::Status Update(SampleBatch& sample, Lap& lap);
+  // Waits for the result that the algorithm owes.
+  absl::Status Settle();
+  // The result of the oldest batch that had none.
+  absl::Status Take(const UpdateResult& result);
 
   absl::Status TakePart(bool stop);
   absl::Status Finish(const UpdateResult& result);
@@ -61,6 +68,7 @@ class Trainer {
   const int64_t max_skipped_;  // In a row.
   const std::unique_ptr<Algorithm> algorithm_;
   Sampler& sampler_;
+  std::deque<std::vector<SampleKey>> keys_;  // Of batches without a result.
   int64_t skipped_in_a_row_ = 0;
   TrainerAccount account_;
 };

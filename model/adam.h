@@ -6,6 +6,9 @@
 #ifndef QFLEET_MODEL_ADAM_H_
 #define QFLEET_MODEL_ADAM_H_
 
+#include <ATen/core/Tensor.h>
+
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -21,20 +24,23 @@ class Adam : public Optimizer {
     double epsilon = 1e-8;
   };
 
-  Adam(const Options& options, int64_t size)
-      : options_(options), first_(size), second_(size) {}
+  Adam(const Options& options, int64_t size, at::Device device = at::kCPU);
 
   void Step(absl::Span<float> parameters, absl::Span<const float> gradient,
             double gradient_scale, double learning_rate) override;
+  std::array<float, kScalars> Scalars(int64_t step,
+                                      double learning_rate) const override;
+  void StepTensors(const at::Tensor& parameters, const at::Tensor& gradient,
+                   const at::Tensor& finite,
+                   const at::Tensor& scalars) override;
   std::vector<Part> State() override {
-    return {{"adam.first_moment", absl::MakeSpan(first_)},
-            {"adam.second_moment", absl::MakeSpan(second_)}};
+    return {{"adam.first_moment", first_}, {"adam.second_moment", second_}};
   }
 
  private:
   const Options options_;
-  std::vector<float> first_;
-  std::vector<float> second_;
+  at::Tensor first_;
+  at::Tensor second_;
 };
 
 }  // namespace qfleet

@@ -198,6 +198,12 @@ at::Tensor Network::Forward(absl::Span<const at::Tensor> views,
   return value + advantage - advantage.mean(1, /*keepdim=*/true);
 }
 
+std::shared_ptr<const Network> Network::On(at::Device device) const {
+  std::shared_ptr<Network> copy(new Network(*this));
+  if (support_.defined()) copy->support_ = support_.to(device);
+  return copy;
+}
+
 at::Tensor Network::Values(const at::Tensor& output) const {
   switch (head_) {
     case Head::kCategorical:
@@ -210,8 +216,10 @@ at::Tensor Network::Values(const at::Tensor& output) const {
   return output;
 }
 
-FlatParameters::FlatParameters(const Network& network, bool trainable)
-    : flat_(at::zeros({network.parameter_count()}, at::kFloat)) {
+FlatParameters::FlatParameters(const Network& network, bool trainable,
+                               at::Device device)
+    : flat_(at::zeros({network.parameter_count()},
+                      at::TensorOptions(at::kFloat).device(device))) {
   if (trainable) gradient_ = at::zeros_like(flat_);
   for (const ParameterSpec& spec : network.parameters()) {
     // A leaf of its own that shares memory: a differentiable view of the flat
@@ -228,7 +236,8 @@ FlatParameters::FlatParameters(const Network& network, bool trainable)
 }
 
 void FlatParameters::Initialize(const Network& network, Random& random) {
-  absl::Span<float> all = values();
+  const at::Tensor host = flat_.to(at::kCPU);  // Itself, on the CPU.
+  const auto all = absl::MakeSpan(host.data_ptr<float>(), host.numel());
   for (const ParameterSpec& spec : network.parameters()) {
     for (float& value : all.subspan(spec.offset, spec.size)) {
       value = static_cast<float>(spec.bound > 0
@@ -236,6 +245,7 @@ void FlatParameters::Initialize(const Network& network, Random& random) {
                                      : spec.constant);
     }
   }
+  if (!flat_.is_cpu()) flat_.copy_(host);
 }
 
 absl::Span<float> FlatParameters::values() {
@@ -252,19 +262,26 @@ absl::Span<float> FlatParameters::gradient() {
 }
 
 void FlatParameters::ZeroGradient() {
+  if (!gradient_.is_cpu()) {
+    gradient_.zero_();
+    return;
+  }
   absl::Span<float> all = gradient();
   std::memset(all.data(), 0, all.size() * sizeof(float));
 }
 
 void FlatParameters::CopyFrom(const FlatParameters& other) {
-  absl::Span<const float> from = other.values();
-  std::memcpy(values().data(), from.data(), from.size() * sizeof(float));
+  flat_.copy_(other.flat_);
 }
 
 at::Tensor NoiseSource::Sample() {
   if (size_ == 0) return {};
   at::Tensor noise = at::empty({size_}, at::kFloat);
-  float* values = noise.data_ptr<float>();
+  Sample(noise.data_ptr<float>());
+  return noise;
+}
+
+void NoiseSource::Sample(float* values) {
   for (int64_t i = 0; i < size_; i += 2) {
     // Box and Muller's pair of standard normals; 1 - u is never 0.
     const double radius = std::sqrt(-2 * std::log(1 - random_.Uniform()));
@@ -275,7 +292,6 @@ at::Tensor NoiseSource::Sample() {
       values[j] = static_cast<float>(std::copysign(std::sqrt(std::abs(x)), x));
     }
   }
-  return noise;
 }
 
 }  // namespace qfleet

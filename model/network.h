@@ -76,6 +76,9 @@ class Network {
   int64_t noise_size() const { return noise_size_; }
 
   Head head() const { return head_; }
+  // The same network for tensors on `device`. (Parameters are not its own.)
+  std::shared_ptr<const Network> On(at::Device device) const;
+
   // Returns of the categorical head's atoms, float32 [N].
   const at::Tensor& support() const { return support_; }
 
@@ -123,23 +126,30 @@ class Network {
   int copies_ = 1;
 };
 
-// The parameters of a network in one flat float32 vector.
-// Thread-compatible.
+// The parameters of a network in one flat float32 vector, on the CPU unless a
+// device is named. Thread-compatible.
 class FlatParameters {
  public:
   // Zeros. With `trainable` there is a flat gradient as well, which a backward
   // pass adds to.
-  explicit FlatParameters(const Network& network, bool trainable = false);
+  explicit FlatParameters(const Network& network, bool trainable = false,
+                          at::Device device = at::kCPU);
 
   void Initialize(const Network& network, Random& random);
 
   // One tensor for each parameter, sharing the flat vector's memory.
   absl::Span<const at::Tensor> views() const { return views_; }
 
+  // On the CPU only.
   absl::Span<float> values();
   absl::Span<const float> values() const;
-  // Empty unless trainable.
+  // Empty unless trainable. On the CPU only.
   absl::Span<float> gradient();
+
+  // The same as tensors, wherever they are.
+  const at::Tensor& tensor() const { return flat_; }
+  const at::Tensor& gradient_tensor() const { return gradient_; }
+
   void ZeroGradient();
 
   void CopyFrom(const FlatParameters& other);
@@ -158,6 +168,8 @@ class NoiseSource {
 
   // A new draw, float32 [network.noise_size()]; undefined if that is 0.
   at::Tensor Sample();
+  // The same into memory of that size.
+  void Sample(float* values);
 
   Random& random() { return random_; }
 

@@ -3,6 +3,8 @@
 
 #include "model/optimizer.h"
 
+#include <ATen/ATen.h>
+
 #include <cmath>
 
 #include "common/schedule.h"
@@ -12,44 +14,103 @@
 namespace qfleet {
 
 std::unique_ptr<Optimizer> MakeOptimizer(const v1::OptimizerConfig& config,
-                                         int64_t size) {
+                                         int64_t size, at::Device device) {
   if (config.has_rmsprop()) {
     return std::make_unique<RmsProp>(
         RmsProp::Options{.decay = config.rmsprop().decay(),
                          .epsilon = config.rmsprop().epsilon()},
-        size);
+        size, device);
   }
   return std::make_unique<Adam>(
       Adam::Options{.beta1 = config.adam().beta1(),
                     .beta2 = config.adam().beta2(),
                     .epsilon = config.adam().epsilon()},
-      size);
+      size, device);
+}
+
+namespace {
+
+at::Tensor Zeros(int64_t size, at::Device device) {
+  return at::zeros({size}, at::TensorOptions(at::kFloat).device(device));
+}
+
+// Of a running mean, what it keeps of itself: all of it where not finite.
+at::Tensor Kept(const at::Tensor& finite, float decay) {
+  return finite * (decay - 1) + 1;
+}
+
+}  // namespace
+
+Adam::Adam(const Options& options, int64_t size, at::Device device)
+    : options_(options),
+      first_(Zeros(size, device)),
+      second_(Zeros(size, device)) {}
+
+std::array<float, Optimizer::kScalars> Adam::Scalars(
+    int64_t step, double learning_rate) const {
+  const double t = static_cast<double>(step);
+  const double correction1 = 1 - std::pow(options_.beta1, t);
+  const double correction2 = 1 - std::pow(options_.beta2, t);
+  return {static_cast<float>(learning_rate / correction1),
+          static_cast<float>(1 / std::sqrt(correction2))};
+}
+
+void Adam::StepTensors(const at::Tensor& parameters, const at::Tensor& gradient,
+                       const at::Tensor& finite, const at::Tensor& scalars) {
+  const float beta1 = static_cast<float>(options_.beta1);
+  const float beta2 = static_cast<float>(options_.beta2);
+  first_.mul_(Kept(finite, beta1)).add_(gradient, 1 - beta1);
+  second_.mul_(Kept(finite, beta2)).addcmul_(gradient, gradient, 1 - beta2);
+  const at::Tensor divisor =
+      second_.sqrt().mul_(scalars[1]).add_(options_.epsilon);
+  parameters.sub_(first_.div(divisor).mul_(scalars[0] * finite));
 }
 
 void Adam::Step(absl::Span<float> parameters, absl::Span<const float> gradient,
                 double gradient_scale, double learning_rate) {
   ++steps_;
-  const double correction1 = 1 - std::pow(options_.beta1, steps_);
-  const double correction2 = 1 - std::pow(options_.beta2, steps_);
+  const auto [step, root_scale] = Scalars(steps_, learning_rate);
   const float scale = static_cast<float>(gradient_scale);
   const float beta1 = static_cast<float>(options_.beta1);
   const float beta2 = static_cast<float>(options_.beta2);
   const float rest1 = 1 - beta1;
   const float rest2 = 1 - beta2;
-  const float step = static_cast<float>(learning_rate / correction1);
-  const float root_scale = static_cast<float>(1 / std::sqrt(correction2));
   const float epsilon = static_cast<float>(options_.epsilon);
   const int64_t size = static_cast<int64_t>(parameters.size());
   float* __restrict x = parameters.data();
   const float* __restrict g = gradient.data();
-  float* __restrict m = first_.data();
-  float* __restrict v = second_.data();
+  float* __restrict m = first_.data_ptr<float>();
+  float* __restrict v = second_.data_ptr<float>();
   for (int64_t i = 0; i < size; ++i) {
     const float gi = g[i] * scale;
     m[i] = beta1 * m[i] + rest1 * gi;
     v[i] = beta2 * v[i] + rest2 * gi * gi;
     x[i] -= step * m[i] / (std::sqrt(v[i]) * root_scale + epsilon);
   }
+}
+
+RmsProp::RmsProp(const Options& options, int64_t size, at::Device device)
+    : options_(options),
+      mean_(Zeros(size, device)),
+      square_(Zeros(size, device)) {}
+
+std::array<float, Optimizer::kScalars> RmsProp::Scalars(
+    int64_t /*step*/, double learning_rate) const {
+  return {static_cast<float>(learning_rate), 0};
+}
+
+void RmsProp::StepTensors(const at::Tensor& parameters,
+                          const at::Tensor& gradient, const at::Tensor& finite,
+                          const at::Tensor& scalars) {
+  const float decay = static_cast<float>(options_.decay);
+  const at::Tensor kept = Kept(finite, decay);
+  mean_.mul_(kept).add_(gradient, 1 - decay);
+  square_.mul_(kept).addcmul_(gradient, gradient, 1 - decay);
+  const at::Tensor divisor = at::addcmul(square_, mean_, mean_, -1)
+                                 .clamp_min_(0)
+                                 .sqrt_()
+                                 .add_(options_.epsilon);
+  parameters.sub_(gradient.div(divisor).mul_(scalars[0]));
 }
 
 void RmsProp::Step(absl::Span<float> parameters,
@@ -64,8 +125,8 @@ void RmsProp::Step(absl::Span<float> parameters,
   const int64_t size = static_cast<int64_t>(parameters.size());
   float* __restrict x = parameters.data();
   const float* __restrict g = gradient.data();
-  float* __restrict m = mean_.data();
-  float* __restrict v = square_.data();
+  float* __restrict m = mean_.data_ptr<float>();
+  float* __restrict v = square_.data_ptr<float>();
   for (int64_t i = 0; i < size; ++i) {
     const float gi = g[i] * scale;
     m[i] = decay * m[i] + rest * gi;

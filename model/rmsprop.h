@@ -8,6 +8,9 @@
 #ifndef QFLEET_MODEL_RMSPROP_H_
 #define QFLEET_MODEL_RMSPROP_H_
 
+#include <ATen/core/Tensor.h>
+
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -22,20 +25,23 @@ class RmsProp : public Optimizer {
     double epsilon = 0.01;
   };
 
-  RmsProp(const Options& options, int64_t size)
-      : options_(options), mean_(size), square_(size) {}
+  RmsProp(const Options& options, int64_t size, at::Device device = at::kCPU);
 
   void Step(absl::Span<float> parameters, absl::Span<const float> gradient,
             double gradient_scale, double learning_rate) override;
+  std::array<float, kScalars> Scalars(int64_t step,
+                                      double learning_rate) const override;
+  void StepTensors(const at::Tensor& parameters, const at::Tensor& gradient,
+                   const at::Tensor& finite,
+                   const at::Tensor& scalars) override;
   std::vector<Part> State() override {
-    return {{"rmsprop.mean", absl::MakeSpan(mean_)},
-            {"rmsprop.mean_square", absl::MakeSpan(square_)}};
+    return {{"rmsprop.mean", mean_}, {"rmsprop.mean_square", square_}};
   }
 
  private:
   const Options options_;
-  std::vector<float> mean_;
-  std::vector<float> square_;
+  at::Tensor mean_;
+  at::Tensor square_;
 };
 
 }  // namespace qfleet

@@ -1,18 +1,24 @@
 #!/usr/bin/env bash
 # Installs what the build needs (Debian packages) and configures build/release.
 #
-#   scripts/setup.sh [--libtorch=debian|pip|PATH] [--tests]
+#   scripts/setup.sh [--libtorch=debian|pip|cuda|PATH] [--tests]
 #
 # --libtorch  Debian's package (default), the one that pip installs into .venv,
+#             PyPI's CUDA build, with the parts of CUDA that it needs, in
+#             .venv-cuda (7 GB; the machine needs NVIDIA's driver, no toolkit),
 #             or a folder that holds share/cmake/Torch. build/release keeps the
 #             choice until another one is made.
 # --tests     Also what only the tests need.
 set -euo pipefail
 
 readonly PIP_TORCH=2.13.0
+readonly CUDA_TORCH=2.8.0
+readonly CUDA_HEADERS=(  # What its headers include beyond what it installs.
+  nvidia-cuda-cccl-cu12==12.8.90 nvidia-cuda-nvcc-cu12==12.8.93)
 readonly PACKAGES=(
   build-essential ccache cmake git mold ninja-build
-  libabsl-dev libbenchmark-dev libcli11-dev libgmock-dev libgrpc++-dev
+  libabsl-dev libbenchmark-dev libcli11-dev libgloo-dev libgmock-dev
+  libgrpc++-dev
   libgtest-dev libprotobuf-dev libspdlog-dev libxxhash-dev libzstd-dev
   nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler
   protobuf-compiler-grpc ca-certificates python3-venv)
@@ -20,7 +26,7 @@ readonly PACKAGES=(
 # systemd runs, which only a test machine should have.)
 # clang fuzzes (fuzz/run.sh).
 readonly TEST_PACKAGES=(clang curl libclang-rt-14-dev prometheus)
-readonly TORCH_PACKAGES=(libtorch-dev libgloo-dev libopenblas0-pthread)
+readonly TORCH_PACKAGES=(libtorch-dev libopenblas0-pthread)
 readonly TOOLS=(c++ cmake ninja protoc grpc_cpp_plugin python3)
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -66,15 +72,15 @@ install_packages() {
 }
 
 # Prints the folder of pip's torch; installs it if it is not there.
-pip_prefix() {
-  local python=${ROOT}/.venv/bin/python
-  [[ -x ${python} ]] || python3 -m venv "${ROOT}/.venv" >&2
+pip_prefix() {  # VENV VERSION [PACKAGE...]
+  local python=${ROOT}/$1/bin/python
+  [[ -x ${python} ]] || python3 -m venv "${ROOT}/$1" >&2
   local version
   version=$("${python}" -c 'import importlib.metadata as m
 print(m.version("torch").split("+")[0])' 2>/dev/null) || true
-  if [[ ${version} != "${PIP_TORCH}" ]]; then
+  if [[ ${version} != "$2" ]]; then
     "${python}" -m pip install --disable-pip-version-check \
-      "torch==${PIP_TORCH}" >&2
+      "torch==$2" "${@:3}" >&2
   fi
   "${python}" -c 'import importlib.util as u
 print(u.find_spec("torch").submodule_search_locations[0])'
@@ -101,17 +107,19 @@ for argument in "$@"; do
   case ${argument} in
     --libtorch=?*) choice=${argument#*=} ;;
     --tests) packages+=("${TEST_PACKAGES[@]}") ;;
-    *) fail 2 "${argument}: allowed is --libtorch=debian|pip|PATH, --tests" ;;
+    *) fail 2 "${argument}: allowed is --libtorch=debian|pip|cuda|PATH, --tests" ;;
   esac
 done
-if [[ -n ${choice} && ${choice} != debian && ${choice} != pip ]]; then
+if [[ -n ${choice} && ${choice} != debian && ${choice} != pip &&
+  ${choice} != cuda ]]; then
   [[ -d ${choice}/share/cmake/Torch ]] ||
-    fail 2 "--libtorch=${choice}: allowed is debian, pip or a folder with share/cmake/Torch"
+    fail 2 "--libtorch=${choice}: allowed is debian, pip, cuda or a folder with share/cmake/Torch"
   choice=$(cd "${choice}" && pwd)
 fi
 if [[ -z ${choice} ]]; then
   choice=$(cached CMAKE_PREFIX_PATH)
   [[ ${choice} != "${ROOT}/.venv/"* ]] || choice=pip
+  [[ ${choice} != "${ROOT}/.venv-cuda/"* ]] || choice=cuda
   choice=${choice:-debian}
 fi
 
@@ -122,7 +130,12 @@ case ${choice} in
     ;;
   pip)
     install_packages "${packages[@]}"
-    prefix=$(pip_prefix) from=pip
+    prefix=$(pip_prefix .venv "${PIP_TORCH}") from=pip
+    ;;
+  cuda)
+    install_packages "${packages[@]}"
+    prefix=$(pip_prefix .venv-cuda "${CUDA_TORCH}" "${CUDA_HEADERS[@]}")
+    from="pip, CUDA"
     ;;
   *)
     install_packages "${packages[@]}"

@@ -18,7 +18,7 @@ for argument in "$@"; do
     --libtorch=?*) setup=("${argument}") ;;
     --fuzz=?*) fuzz=${argument#*=} ;;
     *)
-      echo "scripts/test.sh: ${argument}: allowed is --libtorch=debian|pip|PATH, --fuzz=SECONDS" >&2
+      echo "scripts/test.sh: ${argument}: allowed is --libtorch=debian|pip|cuda|PATH, --fuzz=SECONDS" >&2
       exit 2
       ;;
   esac

@@ -17,12 +17,12 @@ class Dqn : public ValueAlgorithm {
  public:
   // The delta of config.algorithm().dqn(), or another algorithm's.
   Dqn(const v1::Config& config, std::shared_ptr<const Network> network,
-      Collective* collective = nullptr)
-      : Dqn(config, std::move(network), collective,
+      Collective* collective = nullptr, const Placement& placement = {})
+      : Dqn(config, std::move(network), collective, placement,
             config.algorithm().dqn().huber_delta()) {}
   Dqn(const v1::Config& config, std::shared_ptr<const Network> network,
-      Collective* collective, double huber_delta)
-      : ValueAlgorithm(config, std::move(network), collective),
+      Collective* collective, const Placement& placement, double huber_delta)
+      : ValueAlgorithm(config, std::move(network), collective, placement),
         huber_delta_(huber_delta) {}
 
  protected:

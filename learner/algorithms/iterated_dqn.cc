@@ -32,14 +32,12 @@ IteratedDqn::Loss IteratedDqn::ComputeLoss(const Batch& batch) {
   return all;
 }
 
-void IteratedDqn::UpdateTargets(int64_t updates) {
-  const int copies = network().copies();
+IteratedDqn::Moves IteratedDqn::MovesAfter(int64_t updates) const {
   if (updates % config().target_period() == 0) {
-    for (int i = 0; i < copies; ++i) MoveTarget(i, i, config().target_tau());
-    for (int i = 0; i + 1 < copies; ++i) CopyOnline(i, i + 1);
-  } else if (updates % config().i_dqn().sync_period() == 0) {
-    for (int i = 1; i < copies; ++i) MoveTarget(i, i - 1, 1);
+    return {.follow = config().target_tau(), .shift = 1};
   }
+  if (updates % config().i_dqn().sync_period() == 0) return {.chain = 1};
+  return {};
 }
 
 }  // namespace qfleet

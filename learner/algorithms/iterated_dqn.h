@@ -25,7 +25,7 @@ class IteratedDqn : public ValueAlgorithm {
 
  protected:
   Loss ComputeLoss(const Batch& batch) override;
-  void UpdateTargets(int64_t updates) override;
+  Moves MovesAfter(int64_t updates) const override;
 };
 
 }  // namespace qfleet

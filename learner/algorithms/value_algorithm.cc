@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <stdexcept>
 #include <utility>
 
@@ -28,9 +29,10 @@ v1::NamedTensor MakeTensor(const std::string& name, v1::DType dtype,
   return tensor;
 }
 
-absl::string_view Bytes(absl::Span<const float> values) {
-  return absl::string_view(reinterpret_cast<const char*>(values.data()),
-                           values.size() * sizeof(float));
+// Of a flat vector on the CPU.
+absl::string_view Bytes(const at::Tensor& values) {
+  return absl::string_view(static_cast<const char*>(values.data_ptr()),
+                           values.nbytes());
 }
 
 const std::string* FindData(const std::vector<v1::NamedTensor>& tensors,
@@ -45,22 +47,32 @@ const std::string* FindData(const std::vector<v1::NamedTensor>& tensors,
 
 ValueAlgorithm::ValueAlgorithm(const v1::Config& config,
                                std::shared_ptr<const Network> network,
-                               Collective* collective)
-    : config_(config.algorithm()),
+                               Collective* collective,
+                               const Placement& placement)
+    : placement_(placement),
+      config_(config.algorithm()),
       optimizer_config_(config.optimizer()),
-      network_(std::move(network)),
-      online_(*network_, /*trainable=*/true),
-      target_(*network_),
-      optimizer_(
-          MakeOptimizer(config.optimizer(), network_->parameter_count())),
+      network_(placement.device.is_cpu() ? std::move(network)
+                                         : network->On(placement.device)),
+      online_(*network_, /*trainable=*/true, placement.device),
+      target_(*network_, /*trainable=*/false, placement.device),
+      optimizer_(MakeOptimizer(config.optimizer(), network_->parameter_count(),
+                               placement.device)),
       noise_(*network_, MixSeed(config.seed(), 4)),
       collective_(collective) {
+  if (!placement.device.is_cpu() && !placement.staged) {
+    throw std::invalid_argument("a device's update is staged");
+  }
   Random random(MixSeed(config.seed(), 0));
   online_.Initialize(*network_, random);
   target_.CopyFrom(online_);
 }
 
 UpdateResult ValueAlgorithm::Update(const Batch& batch) {
+  if (staged()) {
+    return collective_ == nullptr ? UpdateOnDevice(batch)
+                                  : UpdateTogetherOnDevice(batch);
+  }
   const Loss loss = ComputeLoss(batch);
   online_.ZeroGradient();
   loss.loss.backward();
@@ -85,7 +97,12 @@ UpdateResult ValueAlgorithm::TakePart(bool stop) {
   UpdateResult result;
   if (collective_ == nullptr) return result;
   online_.ZeroGradient();
-  if (Average(/*max_weight=*/0, /*has_batch=*/false, stop, result)) {
+  if (!Average(/*max_weight=*/0, /*has_batch=*/false, stop, result)) {
+    return result;
+  }
+  if (staged()) {
+    ApplyOnDeviceNow(/*loss=*/{}, result);
+  } else {
     Apply(result);
   }
   return result;
@@ -102,51 +119,63 @@ void ValueAlgorithm::Apply(UpdateResult& result) {
                            : 1;
   optimizer_->Step(online_.values(), online_.gradient(), scale,
                    LearningRate(optimizer_config_, updates()));
-  UpdateTargets(updates());
+  Move(MovesAfter(updates()));
 }
 
 bool ValueAlgorithm::Average(double max_weight, bool has_batch, bool stop,
                              UpdateResult& result) {
-  absl::Span<float> gradient = online_.gradient();
-  const size_t n = gradient.size(), ranks = collective_->size();
+  c10::NoGradGuard no_gradient;
+  const at::Tensor& gradient = online_.gradient_tensor();
+  const int64_t n = gradient.numel(), ranks = collective_->size();
   // [gradient, each rank's largest weight, batches, stops].
-  shared_.assign(n + ranks + 2, 0);
+  if (!shared_.defined()) {
+    shared_ = at::empty({n + ranks + 2}, gradient.options());
+  }
   // A loss that is not finite must stop all, whatever its gradient.
   const float weight = static_cast<float>(
       std::isfinite(result.loss) ? max_weight : result.loss * 0);
-  for (size_t i = 0; i < n; ++i) shared_[i] = gradient[i] * weight;
-  shared_[n + collective_->rank()] = weight;
-  shared_[n + ranks] = has_batch ? 1 : 0;
-  shared_[n + ranks + 1] = stop ? 1 : 0;
-  if (absl::Status status = collective_->Sum(absl::MakeSpan(shared_));
-      !status.ok()) {
+  std::vector<float> tail(ranks + 2);
+  tail[collective_->rank()] = weight;
+  tail[ranks] = has_batch ? 1 : 0;
+  tail[ranks + 1] = stop ? 1 : 0;
+  const at::Tensor shared_tail = shared_.narrow(0, n, ranks + 2);
+  at::Tensor shared_gradient = shared_.narrow(0, 0, n);
+  at::mul_out(shared_gradient, gradient, at::scalar_tensor(weight));
+  shared_tail.copy_(at::tensor(tail));
+  if (absl::Status status = collective_->Sum(shared_); !status.ok()) {
     throw std::runtime_error(std::string(status.message()));
   }
-  result.stopped = shared_[n + ranks + 1] > 0;
-  if (result.stopped || shared_[n + ranks] == 0) return false;
-  float largest = 0;
-  for (size_t r = 0; r < ranks; ++r) largest += shared_[n + r];
-  if (std::isfinite(largest)) {
-    largest = *std::max_element(&shared_[n], &shared_[n] + ranks);
-  }
-  const float scale = 1 / (largest * shared_[n + ranks]);
-  for (size_t i = 0; i < n; ++i) gradient[i] = shared_[i] * scale;
+  const at::Tensor host = shared_tail.to(at::kCPU);
+  const float* sums = host.data_ptr<float>();
+  result.stopped = sums[ranks + 1] > 0;
+  if (result.stopped || sums[ranks] == 0) return false;
+  float largest = std::accumulate(sums, sums + ranks, 0.0f);
+  if (std::isfinite(largest)) largest = *std::max_element(sums, sums + ranks);
+  const float scale = 1 / (largest * sums[ranks]);
+  at::Tensor average = gradient;
+  at::mul_out(average, shared_gradient, at::scalar_tensor(scale));
   return true;
 }
 
-void ValueAlgorithm::UpdateTargets(int64_t updates) {
-  if (updates % config_.target_period() != 0) return;
-  for (int k = 0; k < network_->copies(); ++k) {
-    MoveTarget(k, k, config_.target_tau());
-  }
+ValueAlgorithm::Moves ValueAlgorithm::MovesAfter(int64_t updates) const {
+  if (updates % config_.target_period() != 0) return {};
+  return {.follow = config_.target_tau()};
+}
+
+at::Tensor ValueAlgorithm::Forward(const FlatParameters& parameters,
+                                   const at::Tensor& observation, int copy) {
+  const Bf16Scope bf16(placement_.device, placement_.bf16);
+  at::Tensor output =
+      network_->Forward(parameters.views(), observation, NextNoise(), copy);
+  return placement_.bf16 ? output.to(at::kFloat) : output;
 }
 
 at::Tensor ValueAlgorithm::Online(const at::Tensor& observation, int copy) {
-  return network_->Forward(online_.views(), observation, noise_.Sample(), copy);
+  return Forward(online_, observation, copy);
 }
 
 at::Tensor ValueAlgorithm::Target(const at::Tensor& observation, int copy) {
-  return network_->Forward(target_.views(), observation, noise_.Sample(), copy);
+  return Forward(target_, observation, copy);
 }
 
 at::Tensor ValueAlgorithm::ChooseNext(const Batch& batch,
@@ -172,6 +201,19 @@ at::Tensor ValueAlgorithm::ValueTarget(const Batch& batch,
   return Rescale(BootstrapTarget(return_, discount, InverseRescale(next)));
 }
 
+void ValueAlgorithm::Move(const Moves& moves) {
+  const int copies = network_->copies();
+  if (moves.follow > 0) {
+    for (int k = 0; k < copies; ++k) MoveTarget(k, k, moves.follow);
+  }
+  if (moves.shift > 0) {
+    for (int k = 0; k + 1 < copies; ++k) CopyOnline(k, k + 1);
+  }
+  if (moves.chain > 0) {
+    for (int k = 1; k < copies; ++k) MoveTarget(k, k - 1, 1);
+  }
+}
+
 void ValueAlgorithm::MoveTarget(int target, int online, double tau) {
   const int64_t size = network_->copy_size();
   absl::Span<float> to = target_.values().subspan(target * size, size);
@@ -191,12 +233,13 @@ void ValueAlgorithm::CopyOnline(int to, int from) {
 }
 
 std::string ValueAlgorithm::Publish() const {
-  return std::string(Bytes(online_.values()));
+  if (pipeline_ != nullptr) pipeline_->Wait();
+  return std::string(Bytes(online_.tensor().to(at::kCPU)));
 }
 
 std::vector<Optimizer::Part> ValueAlgorithm::Parts() {
-  std::vector<Optimizer::Part> parts = {{"online", online_.values()},
-                                        {"target", target_.values()}};
+  std::vector<Optimizer::Part> parts = {{"online", online_.tensor()},
+                                        {"target", target_.tensor()}};
   for (const Optimizer::Part& part : optimizer_->State()) {
     parts.push_back(part);
   }
@@ -204,10 +247,12 @@ std::vector<Optimizer::Part> ValueAlgorithm::Parts() {
 }
 
 std::vector<v1::NamedTensor> ValueAlgorithm::Save() {
+  Settle();
   std::vector<v1::NamedTensor> tensors;
   for (const Optimizer::Part& part : Parts()) {
-    tensors.push_back(MakeTensor(part.name, v1::FLOAT32, part.values.size(),
-                                 Bytes(part.values)));
+    const at::Tensor host = part.values.to(at::kCPU);
+    tensors.push_back(
+        MakeTensor(part.name, v1::FLOAT32, host.numel(), Bytes(host)));
   }
   if (network_->noise_size() > 0) {
     const std::string state = noise_.random().Save();
@@ -218,15 +263,16 @@ std::vector<v1::NamedTensor> ValueAlgorithm::Save() {
 
 absl::Status ValueAlgorithm::Load(int64_t updates,
                                   const std::vector<v1::NamedTensor>& tensors) {
+  Settle();
   const std::vector<Optimizer::Part> parts = Parts();
   std::vector<const std::string*> found;
   for (const Optimizer::Part& part : parts) {
     const std::string* data = FindData(tensors, part.name);
-    if (data == nullptr || data->size() != part.values.size() * sizeof(float)) {
+    if (data == nullptr || data->size() != part.values.nbytes()) {
       return absl::FailedPreconditionError(absl::StrCat(
           "checkpoint tensor ", part.name, ": ",
           data == nullptr ? "missing" : absl::StrCat(data->size(), " bytes"),
-          "; allowed is ", part.values.size() * sizeof(float), " bytes"));
+          "; allowed is ", part.values.nbytes(), " bytes"));
     }
     found.push_back(data);
   }
@@ -240,7 +286,8 @@ absl::Status ValueAlgorithm::Load(int64_t updates,
     }
   }
   for (size_t i = 0; i < parts.size(); ++i) {
-    std::memcpy(parts[i].values.data(), found[i]->data(), found[i]->size());
+    parts[i].values.copy_(at::from_blob(const_cast<char*>(found[i]->data()),
+                                        parts[i].values.sizes(), at::kFloat));
   }
   optimizer_->set_steps(updates);
   return absl::OkStatus();

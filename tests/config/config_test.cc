@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
@@ -250,6 +251,21 @@ TEST(ValidateConfig, RefusesAlgorithmsThatContradictThemselves) {
             "algorithm.i_dqn.networks = 0: allowed is 1 to 64");
   EXPECT_EQ(ErrorOf("network { convolutions { kernel: 65 } }"),
             "network.convolutions[0].kernel = 65: allowed is 1 to 64");
+}
+
+TEST(ValidateConfig, RefusesDevicesThatAreNone) {
+  EXPECT_EQ(ErrorOf("learner { device: \"gpu\" }"),
+            "learner.device = \"gpu\": allowed is cpu, cuda or cuda:N");
+  for (const char* name : {"", "cuda:", "cuda:-1", "cuda:1x", "cuda:1000"}) {
+    EXPECT_THAT(ErrorOf(absl::StrCat("learner { device: \"", name, "\" }")),
+                StartsWith("learner.device = "));
+  }
+  EXPECT_EQ(
+      ErrorOf("learner { bf16: true }"),
+      "learner.bf16 = true: allowed is false where learner.device is cpu");
+  const std::string fits = "learner { device: \"cuda:7\" bf16: true }";
+  EXPECT_TRUE(Resolved(std::string(kCartPole) + fits).learner().bf16());
+  EXPECT_EQ(Resolved(kCartPole).learner().device(), "cpu");
 }
 
 TEST(ValidateConfig, RefusesANetworkThatDoesNotFitTheObservation) {

@@ -228,6 +228,13 @@ TEST_P(EveryAlgorithm, AnUpdateThatIsNotFiniteIsSkipped) {
     EXPECT_EQ(state_of(*algorithm), before);
     EXPECT_EQ(algorithm->updates(), 1);
   }
+  // A return that is no number has no place among a distribution's atoms.
+  SampleBatch sample = good;
+  const float bad = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(sample.columns[1].data(), &bad, sizeof(bad));
+  const v1::TableSignature signature = GoldenSignature(false);
+  EXPECT_TRUE(algorithm->Update(Batch(signature, sample, /*beta=*/1)).skipped);
+  EXPECT_EQ(state_of(*algorithm), before);
   EXPECT_FALSE(UpdateOnce(updates_[1], *algorithm).skipped);
 }
 

@@ -78,9 +78,11 @@ v1::Config DqnConfig() {
   return config;
 }
 
-std::unique_ptr<Dqn> MakeDqn(const v1::Config& config, Collective* collective) {
-  return std::make_unique<Dqn>(
-      config, *Network::Make(config, GoldenEnvironment()), collective);
+std::unique_ptr<Dqn> MakeDqn(const v1::Config& config, Collective* collective,
+                             bool staged = false) {
+  return std::make_unique<Dqn>(config,
+                               *Network::Make(config, GoldenEnvironment()),
+                               collective, Placement{.staged = staged});
 }
 
 // Rows [begin, end) of a sample.
@@ -97,7 +99,11 @@ SampleBatch RowsOf(const SampleBatch& sample, int begin, int end) {
 }
 
 // Importance weights among them: each half's own maximum is another one.
-TEST_F(CollectiveTest, TwoLearnersAtBEqualOneAt2B) {
+class AsOneLearner : public CollectiveTest,
+                     public testing::WithParamInterface<bool> {};
+INSTANTIATE_TEST_SUITE_P(Staged, AsOneLearner, testing::Bool());
+
+TEST_P(AsOneLearner, TwoLearnersAtBEqualOneAt2B) {
   const nlohmann::json golden = ReadGolden("dqn.json");
   const std::vector<float> start = golden["start"];
   const v1::TableSignature signature = GoldenSignature(false);
@@ -117,7 +123,7 @@ TEST_F(CollectiveTest, TwoLearnersAtBEqualOneAt2B) {
     const int rank = collective.rank();
     v1::Config config = DqnConfig();
     config.set_seed(rank);
-    std::unique_ptr<Dqn> dqn = MakeDqn(config, &collective);
+    std::unique_ptr<Dqn> dqn = MakeDqn(config, &collective, GetParam());
     if (rank == 0) StartFrom(start, *dqn);
     ASSERT_EQ(ShareState(*dqn, collective), absl::OkStatus());
     for (int i = 0; i < kUpdates; ++i) {
@@ -134,14 +140,14 @@ TEST_F(CollectiveTest, TwoLearnersAtBEqualOneAt2B) {
               testing::Pointwise(testing::FloatNear(1e-4), priorities));
 }
 
-TEST_F(CollectiveTest, OneWithoutABatchTakesTheOthersStep) {
+TEST_P(AsOneLearner, OneWithoutABatchTakesTheOthersStep) {
   const nlohmann::json golden = ReadGolden("dqn.json");
   const v1::TableSignature signature = GoldenSignature(false);
   std::unique_ptr<Dqn> alone = MakeDqn(DqnConfig(), nullptr);
   const SampleBatch sample = GoldenSample(golden["updates"][0]);
   alone->Update(Batch(signature, sample, 1));
   RunRanks(2, [&](Collective& collective) {
-    std::unique_ptr<Dqn> dqn = MakeDqn(DqnConfig(), &collective);
+    std::unique_ptr<Dqn> dqn = MakeDqn(DqnConfig(), &collective, GetParam());
     // Nobody has one: no update.
     EXPECT_FALSE(dqn->TakePart(/*stop=*/false).stopped);
     EXPECT_EQ(dqn->updates(), 0);
@@ -163,11 +169,11 @@ TEST_F(CollectiveTest, OneWithoutABatchTakesTheOthersStep) {
   });
 }
 
-TEST_F(CollectiveTest, ALossThatIsNotFiniteIsSkippedByAll) {
+TEST_P(AsOneLearner, ALossThatIsNotFiniteIsSkippedByAll) {
   const nlohmann::json golden = ReadGolden("dqn.json");
   const v1::TableSignature signature = GoldenSignature(false);
   RunRanks(2, [&](Collective& collective) {
-    std::unique_ptr<Dqn> dqn = MakeDqn(DqnConfig(), &collective);
+    std::unique_ptr<Dqn> dqn = MakeDqn(DqnConfig(), &collective, GetParam());
     const std::string before = dqn->Publish();
     SampleBatch sample = GoldenSample(golden["updates"][0]);
     if (collective.rank() == 1) {

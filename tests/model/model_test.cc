@@ -285,6 +285,47 @@ TEST(AdamTest, FirstStepsByHand) {
   EXPECT_NEAR(x[0], 1 - 0.08 - 0.1 * m / (std::sqrt(v) + 0.5), 1e-6);
 }
 
+// A step as tensor operations is the fused one but for rounding, and a step
+// that is not finite changes no bit.
+void ExpectTensorStepsLikeFusedOnes(Optimizer& fused, Optimizer& tensors) {
+  Random random(11);
+  constexpr int kSize = 100;
+  std::vector<float> x(kSize), gradient(kSize);
+  for (float& value : x) value = random.Uniform(-1, 1);
+  const at::Tensor y = at::tensor(x);
+  for (int step = 1; step <= 50; ++step) {
+    for (float& value : gradient) value = random.Uniform(-1, 1);
+    const double scale = random.Uniform(0.1, 1), rate = 0.01 / step;
+    fused.Step(absl::MakeSpan(x), gradient, scale, rate);
+    const auto values = tensors.Scalars(step, rate);
+    const at::Tensor scalars =
+        at::tensor(std::vector<float>(values.begin(), values.end()));
+    tensors.StepTensors(y, at::tensor(gradient) * scale, at::scalar_tensor(1),
+                        scalars);
+    std::vector<at::Tensor> before = {y.clone()};
+    for (const Optimizer::Part& part : tensors.State()) {
+      before.push_back(part.values.clone());
+    }
+    tensors.StepTensors(y, at::zeros(kSize), at::scalar_tensor(0), scalars);
+    ASSERT_TRUE(at::equal(y, before[0]));
+    for (size_t i = 0; i < tensors.State().size(); ++i) {
+      ASSERT_TRUE(at::equal(tensors.State()[i].values, before[i + 1]));
+    }
+  }
+  EXPECT_TRUE(at::allclose(y, at::tensor(x), 1e-5, 1e-6));
+  EXPECT_EQ(tensors.steps(), 0);
+}
+
+TEST(AdamTest, TensorStepsAreLikeFusedOnes) {
+  Adam fused({}, 100), tensors({}, 100);
+  ExpectTensorStepsLikeFusedOnes(fused, tensors);
+}
+
+TEST(RmsPropTest, TensorStepsAreLikeFusedOnes) {
+  RmsProp fused({}, 100), tensors({}, 100);
+  ExpectTensorStepsLikeFusedOnes(fused, tensors);
+}
+
 TEST(AdamTest, NormCountsEveryElement) {
   std::vector<float> values;
   for (int n = 0; n <= 20; ++n) {
