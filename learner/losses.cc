@@ -46,9 +46,8 @@ at::Tensor InverseRescale(const at::Tensor& x) {
 
 at::Tensor Huber(const at::Tensor& x, double delta) {
   if (delta == 0) return 0.5 * x * x;
-  at::Tensor size = x.abs();
-  at::Tensor quadratic = size.clamp_max(delta);
-  return quadratic * (size - quadratic * 0.5);
+  return at::huber_loss(x, at::zeros({1}, x.options()), at::Reduction::None,
+                        delta);
 }
 
 at::Tensor WeightedMean(const at::Tensor& losses, const at::Tensor& weights) {

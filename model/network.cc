@@ -261,6 +261,26 @@ absl::Span<float> FlatParameters::gradient() {
   return absl::MakeSpan(gradient_.data_ptr<float>(), gradient_.numel());
 }
 
+void FlatParameters::Backward(const at::Tensor& loss) {
+  // Where there is no gradient yet, autograd hands over the one it has made.
+  for (at::Tensor& view : views_) view.mutable_grad().reset();
+  loss.backward();
+  float* to = gradient_.data_ptr<float>();
+  for (const at::Tensor& view : views_) {
+    const at::Tensor& from = view.grad();
+    const int64_t size = view.numel();
+    if (!from.defined()) {
+      std::memset(to, 0, size * sizeof(float));
+    } else if (from.is_contiguous()) {
+      std::memcpy(to, from.data_ptr<float>(), size * sizeof(float));
+    } else {
+      c10::NoGradGuard no_gradient;
+      at::from_blob(to, view.sizes(), at::kFloat).copy_(from);
+    }
+    to += size;
+  }
+}
+
 void FlatParameters::ZeroGradient() {
   if (!gradient_.is_cpu()) {
     gradient_.zero_();

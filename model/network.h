@@ -151,6 +151,9 @@ class FlatParameters {
   const at::Tensor& gradient_tensor() const { return gradient_; }
 
   void ZeroGradient();
+  // The gradient of a scalar, on the CPU, set instead of added to: the backward
+  // pass then has nothing to read and add.
+  void Backward(const at::Tensor& loss);
 
   void CopyFrom(const FlatParameters& other);
 

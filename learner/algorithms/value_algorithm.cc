@@ -74,8 +74,7 @@ UpdateResult ValueAlgorithm::Update(const Batch& batch) {
                                   : UpdateTogetherOnDevice(batch);
   }
   const Loss loss = ComputeLoss(batch);
-  online_.ZeroGradient();
-  loss.loss.backward();
+  online_.Backward(loss.loss);
 
   c10::NoGradGuard no_gradient;
   UpdateResult result;

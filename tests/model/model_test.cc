@@ -114,8 +114,7 @@ TEST(FlatParametersTest, TheBackwardPassFillsTheFlatGradient) {
   };
   // Twice: gradients are set, not left over.
   for (int pass = 0; pass < 2; ++pass) {
-    parameters.ZeroGradient();
-    loss().backward();
+    parameters.Backward(loss());
   }
   for (size_t i = 0; i < parameters.values().size(); ++i) {
     const float value = parameters.values()[i];
