@@ -63,7 +63,7 @@ class Loop {
     const int64_t updates = trainer_.updates();
     if (updates % config_.publish_period() == 0) {
       publisher_.Publish(trainer_.algorithm().Publish(), updates,
-                         run_.Newest().env_steps());
+                         run_.env_steps());
     }
     if (config_.checkpoint_period() == 0 ||
         updates % config_.checkpoint_period() != 0) {

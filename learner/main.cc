@@ -143,7 +143,7 @@ absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
     QFLEET_RETURN_IF_ERROR(ShareState(*algorithm, *collective));
   }
   publisher.Publish(algorithm->Publish(), algorithm->updates(),
-                    run.Newest().env_steps());
+                    run.env_steps());
 
   GrpcServer server;
   QFLEET_RETURN_IF_ERROR(server.Start(flags.listen, {&service}));

@@ -352,6 +352,11 @@ Outcome Run::outcome() const {
   return outcome_;
 }
 
+uint64_t Run::env_steps() const {
+  absl::MutexLock lock(&mutex_);
+  return env_steps_;
+}
+
 v1::RunReport Run::Newest() const {
   absl::MutexLock lock(&mutex_);
   return report_;

@@ -75,6 +75,8 @@ class Run {
 
   Outcome outcome() const;
   v1::RunReport Newest() const;
+  // As of the last Tick.
+  uint64_t env_steps() const;
 
   // All that a checkpoint holds of the algorithm and of the run, copied.
   // `newest` stands for the policy where none was evaluated.
