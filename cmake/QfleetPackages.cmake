@@ -48,6 +48,16 @@ if(QFLEET_TORCH)
        ${QFLEET_FIRST_HEADERS}/fmt SYMBOLIC)
   include_directories(BEFORE SYSTEM ${QFLEET_FIRST_HEADERS})
 
+  # What LibTorch's processes allocate with, if it is there: a tensor is made and
+  # freed in each operation (docs/results.md). A sanitizer has its own.
+  find_library(QFLEET_TCMALLOC
+    NAMES tcmalloc_minimal libtcmalloc_minimal.so.4 ${QFLEET_NOT_THERE})
+  add_library(qfleet_allocator INTERFACE)
+  if(QFLEET_TCMALLOC AND NOT QFLEET_SANITIZE)
+    target_link_libraries(qfleet_allocator INTERFACE ${QFLEET_TCMALLOC})
+    message(STATUS "allocator of LibTorch's processes: ${QFLEET_TCMALLOC}")
+  endif()
+
   # The imported target `torch` with its definitions and headers.
   add_library(qfleet_torch INTERFACE)
   target_link_libraries(qfleet_torch INTERFACE ${TORCH_LIBRARIES})

@@ -11,6 +11,16 @@
 #include "model/adam.h"
 #include "model/rmsprop.h"
 
+// The loops over all parameters, for the widest vectors that the processor has,
+// chosen when the program starts.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define QFLEET_CLONES \
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define QFLEET_CLONES
+#endif
+
 namespace qfleet {
 
 std::unique_ptr<Optimizer> MakeOptimizer(const v1::OptimizerConfig& config,
@@ -29,6 +39,35 @@ std::unique_ptr<Optimizer> MakeOptimizer(const v1::OptimizerConfig& config,
 }
 
 namespace {
+
+QFLEET_CLONES void AdamLoop(int64_t size, float* __restrict x,
+                            const float* __restrict g, float* __restrict m,
+                            float* __restrict v, float scale, float beta1,
+                            float beta2, float step, float root_scale,
+                            float epsilon) {
+  const float rest1 = 1 - beta1;
+  const float rest2 = 1 - beta2;
+  for (int64_t i = 0; i < size; ++i) {
+    const float gi = g[i] * scale;
+    m[i] = beta1 * m[i] + rest1 * gi;
+    v[i] = beta2 * v[i] + rest2 * gi * gi;
+    x[i] -= step * m[i] / (std::sqrt(v[i]) * root_scale + epsilon);
+  }
+}
+
+QFLEET_CLONES void RmsPropLoop(int64_t size, float* __restrict x,
+                               const float* __restrict g, float* __restrict m,
+                               float* __restrict v, float scale, float decay,
+                               float step, float epsilon) {
+  const float rest = 1 - decay;
+  for (int64_t i = 0; i < size; ++i) {
+    const float gi = g[i] * scale;
+    m[i] = decay * m[i] + rest * gi;
+    v[i] = decay * v[i] + rest * gi * gi;
+    const float variance = v[i] - m[i] * m[i];
+    x[i] -= step * gi / (std::sqrt(variance > 0 ? variance : 0.0f) + epsilon);
+  }
+}
 
 at::Tensor Zeros(int64_t size, at::Device device) {
   return at::zeros({size}, at::TensorOptions(at::kFloat).device(device));
@@ -73,20 +112,10 @@ void Adam::Step(absl::Span<float> parameters, absl::Span<const float> gradient,
   const float scale = static_cast<float>(gradient_scale);
   const float beta1 = static_cast<float>(options_.beta1);
   const float beta2 = static_cast<float>(options_.beta2);
-  const float rest1 = 1 - beta1;
-  const float rest2 = 1 - beta2;
   const float epsilon = static_cast<float>(options_.epsilon);
-  const int64_t size = static_cast<int64_t>(parameters.size());
-  float* __restrict x = parameters.data();
-  const float* __restrict g = gradient.data();
-  float* __restrict m = first_.data_ptr<float>();
-  float* __restrict v = second_.data_ptr<float>();
-  for (int64_t i = 0; i < size; ++i) {
-    const float gi = g[i] * scale;
-    m[i] = beta1 * m[i] + rest1 * gi;
-    v[i] = beta2 * v[i] + rest2 * gi * gi;
-    x[i] -= step * m[i] / (std::sqrt(v[i]) * root_scale + epsilon);
-  }
+  AdamLoop(static_cast<int64_t>(parameters.size()), parameters.data(),
+           gradient.data(), first_.data_ptr<float>(), second_.data_ptr<float>(),
+           scale, beta1, beta2, step, root_scale, epsilon);
 }
 
 RmsProp::RmsProp(const Options& options, int64_t size, at::Device device)
@@ -119,21 +148,11 @@ void RmsProp::Step(absl::Span<float> parameters,
   ++steps_;
   const float scale = static_cast<float>(gradient_scale);
   const float decay = static_cast<float>(options_.decay);
-  const float rest = 1 - decay;
-  const float step = static_cast<float>(learning_rate);
-  const float epsilon = static_cast<float>(options_.epsilon);
-  const int64_t size = static_cast<int64_t>(parameters.size());
-  float* __restrict x = parameters.data();
-  const float* __restrict g = gradient.data();
-  float* __restrict m = mean_.data_ptr<float>();
-  float* __restrict v = square_.data_ptr<float>();
-  for (int64_t i = 0; i < size; ++i) {
-    const float gi = g[i] * scale;
-    m[i] = decay * m[i] + rest * gi;
-    v[i] = decay * v[i] + rest * gi * gi;
-    const float variance = v[i] - m[i] * m[i];
-    x[i] -= step * gi / (std::sqrt(variance > 0 ? variance : 0.0f) + epsilon);
-  }
+  RmsPropLoop(static_cast<int64_t>(parameters.size()), parameters.data(),
+              gradient.data(), mean_.data_ptr<float>(),
+              square_.data_ptr<float>(), scale, decay,
+              static_cast<float>(learning_rate),
+              static_cast<float>(options_.epsilon));
 }
 
 double LearningRate(const v1::OptimizerConfig& config, int64_t updates) {
@@ -141,7 +160,7 @@ double LearningRate(const v1::OptimizerConfig& config, int64_t updates) {
                                          config.decay_updates(), updates);
 }
 
-double Norm(absl::Span<const float> values) {
+QFLEET_CLONES double Norm(absl::Span<const float> values) {
   // Eight partial sums: vectorises without reassociating one.
   double sums[8] = {};
   size_t i = 0;

@@ -18,8 +18,8 @@ readonly CUDA_HEADERS=(  # What its headers include beyond what it installs.
 readonly PACKAGES=(
   build-essential ccache cmake git mold ninja-build
   libabsl-dev libbenchmark-dev libcli11-dev libgloo-dev libgmock-dev
-  libgrpc++-dev
-  libgtest-dev libprotobuf-dev libspdlog-dev libxxhash-dev libzstd-dev
+  libgrpc++-dev libgtest-dev libprotobuf-dev libspdlog-dev
+  libtcmalloc-minimal4 libxxhash-dev libzstd-dev
   nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler
   protobuf-compiler-grpc ca-certificates python3-venv)
 # promtool checks the metrics. (Debian's package also starts a Prometheus where

@@ -46,8 +46,8 @@ class WeightsTest : public testing::Test {
   std::string address() const { return "unix:" + directory_ + "/s"; }
 
   std::shared_ptr<const Network> MakeNetwork(int hidden) {
-    v1::NetworkConfig config;
-    config.add_hidden(hidden);
+    v1::Config config;
+    config.mutable_network()->add_hidden(hidden);
     auto environment = MakeEnvironment(config_.environment());
     return *Network::Make(config, (*environment)->spec());
   }
