@@ -73,7 +73,7 @@ TEST(SetField, ChoosesTheMemberOfAOneof) {
 TEST(SetField, NamesTheUnknownPartAndTheKnownFields) {
   EXPECT_EQ(ErrorOf("network.hiden=3"),
             "network.hiden: unknown field \"hiden\": allowed is hidden, "
-            "dueling");
+            "dueling, convolutions, noisy, noisy_sigma");
   EXPECT_EQ(ErrorOf("actor.count=3"),
             "actor.count: unknown field \"actor\": allowed is seed, "
             "environment, algorithm, network, optimizer, replay, actors, "
@@ -103,7 +103,7 @@ TEST(SetField, RefusesWhatIsNotAnAssignmentToAScalar) {
   EXPECT_EQ(ErrorOf("=3"), "--set \"=3\": allowed is path.to.field=value");
   EXPECT_EQ(ErrorOf("network=3"),
             "network: \"network\" is a group: allowed is network.FIELD with "
-            "one of hidden, dueling");
+            "one of hidden, dueling, convolutions, noisy, noisy_sigma");
   EXPECT_EQ(ErrorOf("seed.x=3"), "seed.x: \"seed\" has no fields");
   EXPECT_EQ(ErrorOf("replay.table.signature.views=3"),
             "replay.table.signature.views: \"views\" is a list of messages, "
