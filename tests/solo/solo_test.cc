@@ -2,7 +2,9 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "common/checkpoint_file.h"
 #include "config/config.h"
@@ -70,6 +72,45 @@ TEST_F(SoloTest, TheSameSeedGivesTheSameBits) {
   EXPECT_EQ(first.SerializeAsString(), second.SerializeAsString());
   const v1::Checkpoint other = Train(2, "other");
   EXPECT_NE(first.algorithm(0).data(), other.algorithm(0).data());
+}
+
+// From the config to the weights: none is lost on the way. What each changes is
+// in algorithms_test, model_test, n_step_test and sum_tree_test.
+TEST_F(SoloTest, EachOfRainbowsSwitchesChangesTheRun) {
+  const auto train = [this](const std::string& set) {
+    v1::Config config = *SmallConfig(1);
+    config.clear_replay();
+    config.mutable_replay()->set_max_items(1000);
+    config.mutable_replay()->set_min_items(200);
+    config.mutable_network()->Clear();
+    config.mutable_network()->add_hidden(16);
+    config.mutable_actors()->clear_epsilon_base();
+    config.mutable_stop()->set_max_updates(60);
+    v1::RainbowConfig& rainbow = *config.mutable_algorithm()->mutable_rainbow();
+    rainbow.set_v_min(0);
+    rainbow.set_v_max(100);
+    if (!set.empty()) {
+      EXPECT_EQ(SetField(set, config), absl::OkStatus());
+    }
+    EXPECT_EQ(ResolveConfig(config), absl::OkStatus());
+    Metrics metrics;
+    const std::string run_dir = directory_ + "/switch" + set;
+    EXPECT_TRUE(TrainSolo(
+                    config, run_dir, [] { return false; }, metrics)
+                    .ok())
+        << set;
+    auto checkpoint = ReadNewestCheckpoint(run_dir + "/checkpoints");
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+    return checkpoint->algorithm(0).data();
+  };
+  std::set<std::string> weights = {train("")};
+  const std::vector<std::string> switches = {
+      "algorithm.double_q=false", "replay.alpha=0",
+      "network.dueling=false",    "algorithm.n_step=1",
+      "network.noisy=false",      "algorithm.rainbow.distributional=false"};
+  for (const std::string& set : switches) {
+    EXPECT_TRUE(weights.insert(train(set)).second) << set;
+  }
 }
 
 // It acted on until it could sample.
