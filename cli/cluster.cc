@@ -127,6 +127,8 @@ std::vector<SupervisedProcess> ProcessesOf(const v1::Config& config,
     process.grace = kLearnerGrace;
     if (learners == 1) {
       process.resume_flags = {kResume};
+      // Whatever job `qfleet train` itself is part of.
+      process.child.environment.emplace_back("WORLD_SIZE", "1");
       continue;
     }
     // The death of one is the end of all.

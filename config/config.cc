@@ -68,8 +68,9 @@ double ToleranceFor(const v1::Config& config) {
   if (replay.has_tolerance()) return replay.tolerance();
   const double round = static_cast<double>(config.actors().count()) *
                        config.actors().environments();
-  return std::max(4.0 * config.learner().batch_size(),
-                  2 * round * replay.samples_per_insert());
+  return std::max(
+      4.0 * config.learner().batch_size() * config.learner().count(),
+      2 * round * replay.samples_per_insert());
 }
 
 uint64_t ShareOf(uint64_t total, int32_t shards) {
@@ -197,6 +198,18 @@ absl::Status CheckAlgorithm(const v1::Config& config) {
     return NotAllowed("algorithm.value_rescaling", "true",
                       "false with the fixed support of "
                       "algorithm.rainbow.distributional");
+  }
+  if (config.network().noisy() && config.actors().epsilon_decay_steps() > 0) {
+    return NotAllowed("actors.epsilon_decay_steps",
+                      absl::StrCat(config.actors().epsilon_decay_steps()),
+                      "0 with network.noisy, which explores instead");
+  }
+  if (algorithm.i_dqn().networks() > 1 && algorithm.has_i_dqn() &&
+      algorithm.target_tau() != 1) {
+    return NotAllowed("algorithm.target_tau",
+                      NumberText(algorithm.target_tau()),
+                      "1 with algorithm.i_dqn.networks of more than 1: a chain "
+                      "moves on by whole networks");
   }
   if (config.network().noisy() && config.actors().epsilon_base() > 0) {
     return NotAllowed("actors.epsilon_base",

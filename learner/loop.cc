@@ -1,8 +1,10 @@
 #include "learner/loop.h"
 
+#include <exception>
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status_macros.h"
 #include "spdlog/spdlog.h"
@@ -28,26 +30,31 @@ class Loop {
     if (hooks_.step) QFLEET_RETURN_IF_ERROR(hooks_.step());
     // What the step left out is for the run that goes on from here.
     if (hooks_.interrupted()) return absl::OkStatus();
+    const int64_t before = trainer_.updates();
     absl::Status status = trainer_.Step();
     if (absl::IsDeadlineExceeded(status)) {
       spdlog::info("waiting: {}", std::string(status.message()));
-      return absl::OkStatus();
+    } else {
+      QFLEET_RETURN_IF_ERROR(status);
     }
-    QFLEET_RETURN_IF_ERROR(status);
+    // A skipped update is none; one of the others' batches is one.
+    if (trainer_.updates() <= before) return absl::OkStatus();
     const absl::Time begun = absl::Now();
     status = AfterUpdate();
     publish_seconds_ += absl::ToDoubleSeconds(absl::Now() - begun);
     return status;
   }
 
-  // All that the run is at this moment, to the writer's thread.
-  void StartCheckpoint() {
-    run_.Tick(trainer_.updates(), sampler_.View());  // Nothing is uncounted.
-    v1::Checkpoint checkpoint =
-        run_.MakeCheckpoint(trainer_.algorithm(), *publisher_.newest(),
-                            sampler_.View(), hooks_.actors());
-    WriteBeside beside = hooks_.save ? hooks_.save(checkpoint) : nullptr;
-    writer_.Start(std::move(checkpoint), std::move(beside));
+  // All that the run is at this moment, to the writer's thread. INTERNAL if a
+  // device cannot be read.
+  absl::Status StartCheckpoint() {
+    try {
+      absl::Status settled = trainer_.Settle();
+      StartSettledCheckpoint();
+      return settled;
+    } catch (const std::exception& error) {
+      return absl::InternalError(absl::StrCat("checkpoint: ", error.what()));
+    }
   }
 
   absl::Status Report(const std::string& state) {
@@ -58,12 +65,26 @@ class Loop {
   }
 
  private:
+  void StartSettledCheckpoint() {
+    run_.Tick(trainer_.updates(), sampler_.View());  // Nothing is uncounted.
+    v1::Checkpoint checkpoint =
+        run_.MakeCheckpoint(trainer_.algorithm(), *publisher_.newest(),
+                            sampler_.View(), hooks_.actors());
+    WriteBeside beside = hooks_.save ? hooks_.save(checkpoint) : nullptr;
+    writer_.Start(std::move(checkpoint), std::move(beside));
+  }
+
   // Publishes and begins periodic checkpoints as updates go by.
   absl::Status AfterUpdate() {
     const int64_t updates = trainer_.updates();
     if (updates % config_.publish_period() == 0) {
-      publisher_.Publish(trainer_.algorithm().Publish(), updates,
-                         run_.env_steps());
+      try {
+        publisher_.Publish(trainer_.algorithm().Publish(), updates,
+                           run_.env_steps());
+      } catch (const std::exception& error) {
+        return absl::InternalError(
+            absl::StrCat("publishing update ", updates, ": ", error.what()));
+      }
     }
     if (config_.checkpoint_period() == 0 ||
         updates % config_.checkpoint_period() != 0) {
@@ -71,7 +92,7 @@ class Loop {
     }
     if (writer_.Idle()) {
       QFLEET_RETURN_IF_ERROR(writer_.status());
-      StartCheckpoint();
+      QFLEET_RETURN_IF_ERROR(StartCheckpoint());
     } else {
       writer_.Skip();
       spdlog::warn(
@@ -116,7 +137,8 @@ absl::StatusOr<Outcome> TrainUntilDone(const v1::Config& config,
   }
   // What was learned is kept, whatever ended the loop: an update that failed
   // has changed nothing.
-  loop.StartCheckpoint();
+  absl::Status saved = loop.StartCheckpoint();
+  if (status.ok()) status = saved;
   absl::StatusOr<std::string> path = writer.Wait();
   if (path.ok() && !path->empty()) spdlog::info("checkpoint: {}", *path);
   if (status.ok()) status = path.status();

@@ -1,5 +1,6 @@
 // qfleet-learner: the update loop, its service, its run directory.
 
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -186,8 +187,12 @@ int Main(int argc, char** argv) {
   TuneProcess();
   ShutdownSignal shutdown;
   InitLog("learner");
-  absl::StatusOr<int> code =
-      RunLearner(flags, run_dir, resume, rendezvous, shutdown);
+  absl::StatusOr<int> code;
+  try {
+    code = RunLearner(flags, run_dir, resume, rendezvous, shutdown);
+  } catch (const std::exception& error) {  // LibTorch's: out of memory.
+    code = absl::InternalError(error.what());
+  }
   return code.ok() ? *code : Fail("learner", code.status());
 }
 

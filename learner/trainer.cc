@@ -100,6 +100,7 @@ absl::Status Trainer::TakePart(bool stop) {
 }
 
 absl::Status Trainer::Finish(const UpdateResult& result) {
+  if (result.pending) return absl::OkStatus();
   if (result.stopped) {
     return absl::CancelledError("another learner of the job asked all to stop");
   }

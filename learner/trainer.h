@@ -43,6 +43,10 @@ class Trainer {
   // row were skipped; the weights are then as after the last update.
   absl::Status Step();
 
+  // Waits for a result that a device still owes, so that its priorities are out
+  // and counted.
+  absl::Status Settle();
+
   // Where several learners train together: asks all to stop. Each one's Step
   // gives CANCELLED then.
   absl::Status StopAll();
@@ -55,8 +59,6 @@ class Trainer {
   class Lap;
 
   absl::Status Update(SampleBatch& sample, Lap& lap);
-  // Waits for the result that the algorithm owes.
-  absl::Status Settle();
   // The result of the oldest batch that had none.
   absl::Status Take(const UpdateResult& result);
 

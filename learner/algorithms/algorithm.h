@@ -32,7 +32,7 @@ struct UpdateResult {
   bool skipped = false;
   // A learner of the job asked all to stop: nothing has changed.
   bool stopped = false;
-  double mean_q = 0;         // Of the greedy actions.
+  double mean_q = 0;         // Of the best actions, legal or not.
   double gradient_norm = 0;  // Before clipping.
 };
 
@@ -50,8 +50,8 @@ class Algorithm {
   // Waits for the result that Update owes; `pending` if it owes none.
   virtual UpdateResult Finish() { return {.pending = true}; }
   // Where several learners train together: takes part in the others' step
-  // without a batch, or asks all to stop.
-  virtual UpdateResult TakePart(bool /*stop*/) { return {}; }
+  // without a batch, or asks all to stop. `pending`: there was no step.
+  virtual UpdateResult TakePart(bool /*stop*/) { return {.pending = true}; }
   // Steps taken. One whose result is owed counts, and no longer if it turns out
   // to have been skipped.
   virtual int64_t updates() const = 0;

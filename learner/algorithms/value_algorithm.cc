@@ -94,9 +94,11 @@ UpdateResult ValueAlgorithm::Update(const Batch& batch) {
 
 UpdateResult ValueAlgorithm::TakePart(bool stop) {
   UpdateResult result;
-  if (collective_ == nullptr) return result;
+  result.pending = collective_ == nullptr;
+  if (result.pending) return result;
   online_.ZeroGradient();
   if (!Average(/*max_weight=*/0, /*has_batch=*/false, stop, result)) {
+    result.pending = !result.stopped;  // Nobody had a batch.
     return result;
   }
   if (staged()) {

@@ -247,6 +247,15 @@ TEST(ValidateConfig, RefusesAlgorithmsThatContradictThemselves) {
   EXPECT_EQ(ErrorOf("network { noisy: true } actors { epsilon_base: 0.4 }"),
             "actors.epsilon_base = 0.4: allowed is 0 with network.noisy, which "
             "explores instead");
+  EXPECT_EQ(ErrorOf("network { noisy: true } "
+                    "actors { epsilon_decay_steps: 9 }"),
+            "actors.epsilon_decay_steps = 9: allowed is 0 with network.noisy, "
+            "which explores instead");
+  EXPECT_EQ(
+      ErrorOf("algorithm { target_tau: 0.5 i_dqn { networks: 2 } }"),
+      "algorithm.target_tau = 0.5: allowed is 1 with "
+      "algorithm.i_dqn.networks of more than 1: a chain moves on by whole "
+      "networks");
   EXPECT_EQ(ErrorOf("algorithm { i_dqn { networks: 0 } }"),
             "algorithm.i_dqn.networks = 0: allowed is 1 to 64");
   EXPECT_EQ(ErrorOf("network { convolutions { kernel: 65 } }"),
