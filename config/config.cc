@@ -326,7 +326,10 @@ void FillAlgorithmDefaults(v1::Config& config) {
 // config gives is not a choice of the user's.
 void ForgetDerived(v1::Config& config) {
   if (!CheckRanges(config).ok()) return;  // Its error comes later.
-  if (config.network().noisy()) config.mutable_actors()->clear_epsilon_base();
+  v1::ActorsConfig& actors = *config.mutable_actors();
+  const double epsilon =
+      config.network().noisy() ? 0 : v1::ActorsConfig().epsilon_base();
+  if (actors.epsilon_base() == epsilon) actors.clear_epsilon_base();
   v1::ReplayConfig& replay = *config.mutable_replay();
   if (replay.has_tolerance()) {
     const double tolerance = replay.tolerance();

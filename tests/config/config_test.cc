@@ -231,6 +231,27 @@ TEST(ResolveConfig, RainbowTurnsOnWhatIsNotTurnedOff) {
   EXPECT_EQ(config.actors().epsilon_base(), 0.4);
 }
 
+// `--set` on a resolved config: what explores follows the network.
+TEST(LoadConfig, EpsilonIsDerivedAnewFromAResolvedConfig) {
+  const std::string path = testing::TempDir() + "/epsilon.txtpb";
+  const auto load = [&path](const std::string& text, const std::string& set) {
+    std::ofstream(path) << text;
+    return LoadConfig(path, {set});
+  };
+  const std::string plain = ConfigText(Resolved(kCartPole));
+  auto noisy = load(plain, "network.noisy=true");
+  ASSERT_TRUE(noisy.ok()) << noisy.status();
+  EXPECT_EQ(noisy->actors().epsilon_base(), 0);
+  auto back = load(ConfigText(*noisy), "network.noisy=false");
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(back->actors().epsilon_base(), 0.4);
+  // A contradiction of the user's own stays one.
+  EXPECT_FALSE(load(std::string(kCartPole) +
+                        "network { noisy: true } actors { epsilon_base: 0.3 }",
+                    "seed=2")
+                   .ok());
+}
+
 TEST(ValidateConfig, RefusesAlgorithmsThatContradictThemselves) {
   EXPECT_THAT(ErrorOf("algorithm { rainbow { v_max: 1 } }"),
               StartsWith("algorithm.rainbow.v_min is not set: allowed is "));
