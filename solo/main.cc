@@ -1,5 +1,6 @@
 // qfleet-solo: a config's whole training in one process and one thread.
 
+#include <exception>
 #include <string>
 
 #include "CLI/CLI.hpp"
@@ -50,7 +51,12 @@ int Main(int argc, char** argv) {
   TuneProcess();
   ShutdownSignal shutdown;
   InitLog("solo");
-  absl::StatusOr<int> code = RunSolo(flags, run_dir, resume, shutdown);
+  absl::StatusOr<int> code;
+  try {
+    code = RunSolo(flags, run_dir, resume, shutdown);
+  } catch (const std::exception& error) {  // LibTorch's: out of memory.
+    code = absl::InternalError(error.what());
+  }
   return code.ok() ? *code : Fail("solo", code.status());
 }
 
