@@ -35,8 +35,9 @@ absl::StatusOr<v1::Evaluation> Evaluate(
     const std::function<bool()>& cancelled) {
   const int n = config.evaluation().episodes();
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<VectorEnvironment> environments,
-                          MakeVectorEnvironment(config.environment(), n,
-                                                config.evaluation().seed()));
+                          MakeVectorEnvironment(
+                              config.environment(),
+                              {.count = n, .seed = config.evaluation().seed()}));
   std::vector<double> returns(n);
   std::vector<int64_t> lengths(n);
   std::vector<bool> ended(n);
@@ -46,17 +47,22 @@ absl::StatusOr<v1::Evaluation> Evaluate(
   // its size must not change a policy's arithmetic.
   while (running > 0) {
     if (cancelled()) return absl::CancelledError("evaluation: cancelled");
-    absl::Span<const float> q = policy.QValues(environments->observations(), n);
+    absl::Span<const float> q = policy.QValues(environments->stacks(), n);
     for (int i = 0; i < n; ++i) {
       actions[i] =
           ArgMax(q.subspan(static_cast<size_t>(i) * policy.num_actions(),
                            policy.num_actions()),
                  environments->action_mask(i));
     }
-    environments->Step(actions);
+    QFLEET_RETURN_IF_ERROR(environments->Step(actions));
     for (int i = 0; i < n; ++i) {
       if (ended[i]) continue;
       const StepResult& result = environments->results()[i];
+      if (result.lost) {  // Another one is played in its place.
+        returns[i] = 0;
+        lengths[i] = 0;
+        continue;
+      }
       returns[i] += result.reward;
       ++lengths[i];
       if (result.terminated || result.truncated ||

@@ -107,9 +107,11 @@ class ActorTest : public testing::Test {
     return publication;
   }
 
-  std::unique_ptr<Actor> MakeActor(Writer& writer, double epsilon) {
+  std::unique_ptr<Actor> MakeActor(Writer& writer, double epsilon,
+                                   int groups = 1) {
     auto environments =
-        MakeVectorEnvironment(config_.environment(), kEnvironments, /*seed=*/3);
+        MakeVectorEnvironments(config_.environment(),
+                               {.count = kEnvironments, .seed = 3}, groups);
     EXPECT_TRUE(environments.ok());
     return std::make_unique<Actor>(
         config_.algorithm(), *std::move(environments),
@@ -118,7 +120,8 @@ class ActorTest : public testing::Test {
   }
 
   std::vector<float> Q(const std::string& observation) {
-    absl::Span<const float> q = policy_->QValues(observation, 1);
+    absl::Span<const float> q =
+        policy_->QValues({observation.data(), observation.size()}, 1);
     return std::vector<float>(q.begin(), q.end());
   }
 
