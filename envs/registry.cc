@@ -9,24 +9,33 @@
 #include "envs/cartpole.h"
 #include "envs/catch.h"
 #include "envs/grid_world.h"
+#include "envs/minatar.h"
 
 namespace qfleet {
 namespace {
 
 struct Entry {
   const char* id;
-  std::unique_ptr<Environment> (*make)();
+  std::unique_ptr<Environment> (*make)(const v1::EnvironmentConfig& config);
 };
 
 template <typename T>
-std::unique_ptr<Environment> Make() {
+std::unique_ptr<Environment> Make(const v1::EnvironmentConfig& /*config*/) {
   return std::make_unique<T>();
+}
+
+std::unique_ptr<Environment> MakeMinAtarOf(
+    const v1::EnvironmentConfig& config) {
+  return MakeMinAtar(config.id(), config.minatar());
 }
 
 constexpr Entry kEnvironments[] = {
     {"CartPole-v1", Make<CartPole>},
     {"Catch-v0", Make<Catch>},
     {"GridWorld-v0", Make<GridWorld>},
+    {"MinAtar/Asterix-v0", MakeMinAtarOf},
+    {"MinAtar/Breakout-v0", MakeMinAtarOf},
+    {"MinAtar/Freeway-v0", MakeMinAtarOf},
 };
 
 }  // namespace
@@ -40,7 +49,7 @@ std::vector<std::string> EnvironmentIds() {
 absl::StatusOr<std::unique_ptr<Environment>> MakeEnvironment(
     const v1::EnvironmentConfig& config) {
   for (const Entry& entry : kEnvironments) {
-    if (config.id() == entry.id) return entry.make();
+    if (config.id() == entry.id) return entry.make(config);
   }
   return absl::InvalidArgumentError(
       absl::StrCat("environment.id = \"", config.id(), "\": allowed is ",
