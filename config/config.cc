@@ -9,6 +9,7 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -167,6 +168,34 @@ absl::Status CheckLearnerAndActors(const v1::Config& config) {
     return NotAllowed("actors.batch_bytes", absl::StrCat(actors.batch_bytes()),
                       absl::StrCat("at most actors.max_unacknowledged_bytes (",
                                    actors.max_unacknowledged_bytes(), ")"));
+  }
+  return absl::OkStatus();
+}
+
+// Each relay has an address of its own.
+absl::Status CheckRelays(const v1::Config& config) {
+  if (config.actors().relays() > config.actors().count()) {
+    return NotAllowed("actors.relays", absl::StrCat(config.actors().relays()),
+                      absl::StrCat("at most actors.count (",
+                                   config.actors().count(), ")"));
+  }
+  const auto& relays = config.cluster().relays();
+  for (int i = 0; i < relays.size(); ++i) {
+    const std::string field = absl::StrCat("cluster.relays[", i, "]");
+    const std::string value = absl::StrCat("\"", relays[i], "\"");
+    if (!absl::StrContains(relays[i], ':')) {
+      return NotAllowed(field, value, "\"host:port\" or \"unix:PATH\"");
+    }
+    if (relays[i] == config.cluster().learner()) {
+      return NotAllowed(field, value, "another address than cluster.learner");
+    }
+    for (int j = 0; j < i; ++j) {
+      if (relays[i] == relays[j]) {
+        return NotAllowed(
+            field, value,
+            absl::StrCat("another address than cluster.relays[", j, "]"));
+      }
+    }
   }
   return absl::OkStatus();
 }
@@ -386,6 +415,7 @@ absl::Status ValidateConfig(const v1::Config& config) {
   QFLEET_RETURN_IF_ERROR(CheckRanges(config));
   QFLEET_RETURN_IF_ERROR(CheckReplay(config));
   QFLEET_RETURN_IF_ERROR(CheckLearnerAndActors(config));
+  QFLEET_RETURN_IF_ERROR(CheckRelays(config));
   QFLEET_RETURN_IF_ERROR(CheckAlgorithm(config));
   QFLEET_RETURN_IF_ERROR(CheckTables(config.replay()));
   if (config.replay().has_table()) {
