@@ -32,123 +32,166 @@ absl::StatusOr<uint64_t> Append(Writer& writer, int stream, bool starts,
 }  // namespace
 
 Actor::Actor(const v1::AlgorithmConfig& config,
-             std::unique_ptr<VectorEnvironment> environments, Explorer explorer,
-             Policy& policy, Writer& writer)
-    : environments_(std::move(environments)),
-      explorer_(std::move(explorer)),
-      policy_(policy),
-      writer_(writer),
-      streams_(environments_->size(),
-               Stream{.n_step = NStep(config.n_step(), config.gamma(),
-                                      config.reward_clip(),
-                                      config.value_rescaling())}),
-      actions_(environments_->size()) {}
+             std::vector<std::unique_ptr<VectorEnvironment>> groups,
+             Explorer explorer, Policy& policy, Writer& writer)
+    : explorer_(std::move(explorer)), policy_(policy), writer_(writer) {
+  int first = 0;
+  for (auto& environments : groups) {
+    const int n = environments->size();
+    groups_.push_back({.environments = std::move(environments),
+                       .first = first,
+                       .actions = std::vector<int>(n)});
+    first += n;
+  }
+  streams_ = std::vector<Stream>(
+      first, Stream{.n_step = NStep(config.n_step(), config.gamma(),
+                                    config.reward_clip(),
+                                    config.value_rescaling())});
+}
 
 absl::Status Actor::Step() {
   if (!begun_) QFLEET_RETURN_IF_ERROR(Begin());
-  const int n = environments_->size();
-  const int actions = policy_.num_actions();
-  absl::Span<const float> q = ValueObservations();
-  QFLEET_RETURN_IF_ERROR(EmitValued(q));
-  explorer_.Act(q.subspan(0, n * actions), actions,
-                environments_->action_masks(), absl::MakeSpan(actions_));
-  environments_->Step(actions_);
-  for (int i = 0; i < n; ++i) {
-    QFLEET_RETURN_IF_ERROR(
-        RecordStep(i, actions_[i], q[i * actions + actions_[i]]));
+  for (Group& group : groups_) {
+    if (group.stepping) QFLEET_RETURN_IF_ERROR(FinishStep(group));
+    QFLEET_RETURN_IF_ERROR(Act(group));
+    if (groups_.size() == 1) QFLEET_RETURN_IF_ERROR(FinishStep(group));
   }
-  stats_.env_steps += n;
   return writer_.Poll();
 }
 
 absl::Status Actor::Begin() {
-  for (int i = 0; i < environments_->size(); ++i) {
-    QFLEET_ASSIGN_OR_RETURN(streams_[i].index, WriteStep(i, /*starts=*/true));
+  for (Group& group : groups_) {
+    for (int i = 0; i < group.environments->size(); ++i) {
+      QFLEET_ASSIGN_OR_RETURN(streams_[group.first + i].index,
+                              WriteStep(group, i, /*starts=*/true));
+    }
   }
   begun_ = true;
   return absl::OkStatus();
 }
 
+absl::Status Actor::Act(Group& group) {
+  VectorEnvironment& environments = *group.environments;
+  const int n = environments.size();
+  const int actions = policy_.num_actions();
+  absl::Span<const float> q = ValueObservations(group);
+  QFLEET_RETURN_IF_ERROR(EmitValued(group, q));
+  explorer_.Act(group.first, q.subspan(0, n * actions), actions,
+                environments.action_masks(), absl::MakeSpan(group.actions));
+  for (int i = 0; i < n; ++i) {
+    streams_[group.first + i].q = q[i * actions + group.actions[i]];
+  }
+  environments.StartStep(group.actions);
+  group.stepping = true;
+  return absl::OkStatus();
+}
+
+absl::Status Actor::FinishStep(Group& group) {
+  QFLEET_RETURN_IF_ERROR(group.environments->FinishStep());
+  group.stepping = false;
+  for (int i = 0; i < group.environments->size(); ++i) {
+    QFLEET_RETURN_IF_ERROR(RecordStep(group, i));
+  }
+  stats_.env_steps += group.environments->size();
+  return absl::OkStatus();
+}
+
 // [N + truncated, actions]: the rows after N are the final observations of
 // truncated episodes, in the order of the environments.
-absl::Span<const float> Actor::ValueObservations() {
-  int rows = environments_->size();
-  absl::Span<const char> observations = environments_->observations();
-  for (int i = 0; i < environments_->size(); ++i) {
-    if (!streams_[i].truncated) continue;
-    if (rows == environments_->size()) {
-      batch_.assign(observations.begin(), observations.end());
+absl::Span<const float> Actor::ValueObservations(const Group& group) {
+  const VectorEnvironment& environments = *group.environments;
+  const int n = environments.size();
+  int rows = n;
+  for (int i = 0; i < n; ++i) {
+    if (!streams_[group.first + i].truncated) continue;
+    if (rows == n) {
+      batch_.clear();
+      for (int j = 0; j < n; ++j) {
+        absl::Span<const char> row = environments.stack(j);
+        batch_.insert(batch_.end(), row.begin(), row.end());
+      }
     }
-    absl::Span<const char> last = environments_->final_observation(i);
+    absl::Span<const char> last = environments.final_stack(i);
     batch_.insert(batch_.end(), last.begin(), last.end());
     ++rows;
   }
-  const bool extra = rows > environments_->size();
-  return policy_.QValues(extra ? absl::MakeConstSpan(batch_) : observations,
-                         rows);
+  if (rows == n) return policy_.QValues(environments.stacks(), n);
+  return policy_.QValues({batch_.data(), batch_.size() / rows}, rows);
 }
 
-absl::Status Actor::EmitValued(absl::Span<const float> q) {
+absl::Status Actor::EmitValued(Group& group, absl::Span<const float> q) {
+  const VectorEnvironment& environments = *group.environments;
   const int actions = policy_.num_actions();
-  int extra = environments_->size();
-  for (int i = 0; i < environments_->size(); ++i) {
-    Stream& stream = streams_[i];
+  int extra = environments.size();
+  for (int i = 0; i < environments.size(); ++i) {
+    Stream& stream = streams_[group.first + i];
     if (stream.truncated) {
       stream.n_step.OnTruncated(stream.truncated_index,
                                 Max(q.subspan(extra * actions, actions),
-                                    environments_->final_action_mask(i)),
+                                    environments.final_action_mask(i)),
                                 items_);
       stream.truncated = false;
       ++extra;
     }
-    stream.n_step.OnObservation(
-        stream.index,
-        Max(q.subspan(i * actions, actions), environments_->action_mask(i)),
-        items_);
-    QFLEET_RETURN_IF_ERROR(WriteItems(i));
+    stream.value =
+        Max(q.subspan(i * actions, actions), environments.action_mask(i));
+    stream.n_step.OnObservation(stream.index, stream.value, items_);
+    QFLEET_RETURN_IF_ERROR(WriteItems(group.first + i));
   }
   return absl::OkStatus();
 }
 
-absl::Status Actor::RecordStep(int i, int action, float q) {
-  Stream& stream = streams_[i];
-  const StepResult& result = environments_->results()[i];
-  stream.n_step.OnAction(stream.index, action, q, result.reward);
+absl::Status Actor::RecordStep(Group& group, int i) {
+  Stream& stream = streams_[group.first + i];
+  const StepResult& result = group.environments->results()[i];
+  if (result.lost) {
+    // The step was not taken; the episode ends where it would have been.
+    stream.n_step.OnTruncated(stream.index, stream.value, items_);
+    QFLEET_RETURN_IF_ERROR(WriteItems(group.first + i));
+    ++stats_.episodes_lost;
+    stream.return_so_far = 0;
+    QFLEET_ASSIGN_OR_RETURN(stream.index, WriteStep(group, i, /*starts=*/true));
+    return absl::OkStatus();
+  }
+  stream.n_step.OnAction(stream.index, group.actions[i], stream.q,
+                         result.reward);
   stream.return_so_far += result.reward;
-  if (result.terminated || result.truncated) return EndEpisode(i);
-  QFLEET_ASSIGN_OR_RETURN(stream.index, WriteStep(i, /*starts=*/false));
+  if (result.terminated || result.truncated) return EndEpisode(group, i);
+  QFLEET_ASSIGN_OR_RETURN(stream.index, WriteStep(group, i, /*starts=*/false));
   return absl::OkStatus();
 }
 
-absl::Status Actor::EndEpisode(int i) {
-  Stream& stream = streams_[i];
+absl::Status Actor::EndEpisode(Group& group, int i) {
+  Stream& stream = streams_[group.first + i];
   ++stats_.episodes;
   stats_.return_sum += stream.return_so_far;
   stream.return_so_far = 0;
-  QFLEET_ASSIGN_OR_RETURN(const uint64_t last, WriteFinalStep(i));
-  if (environments_->results()[i].terminated) {
+  QFLEET_ASSIGN_OR_RETURN(const uint64_t last, WriteFinalStep(group, i));
+  if (group.environments->results()[i].terminated) {
     stream.n_step.OnTerminated(last, items_);
-    QFLEET_RETURN_IF_ERROR(WriteItems(i));
+    QFLEET_RETURN_IF_ERROR(WriteItems(group.first + i));
   } else {
     stream.truncated = true;
     stream.truncated_index = last;
   }
-  QFLEET_ASSIGN_OR_RETURN(stream.index, WriteStep(i, /*starts=*/true));
+  QFLEET_ASSIGN_OR_RETURN(stream.index, WriteStep(group, i, /*starts=*/true));
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint64_t> Actor::WriteStep(int i, bool starts) {
-  return Append(writer_, i, starts, environments_->observation(i),
-                environments_->action_mask(i));
+absl::StatusOr<uint64_t> Actor::WriteStep(const Group& group, int i,
+                                          bool starts) {
+  return Append(writer_, group.first + i, starts,
+                group.environments->observation(i),
+                group.environments->action_mask(i));
 }
 
-absl::StatusOr<uint64_t> Actor::WriteFinalStep(int i) {
-  return Append(writer_, i, /*starts=*/false,
-                environments_->final_observation(i),
-                environments_->final_action_mask(i));
+absl::StatusOr<uint64_t> Actor::WriteFinalStep(const Group& group, int i) {
+  return Append(writer_, group.first + i, /*starts=*/false,
+                group.environments->final_observation(i),
+                group.environments->final_action_mask(i));
 }
 
-absl::Status Actor::WriteItems(int i) {
+absl::Status Actor::WriteItems(int stream) {
   for (const NStepItem& item : items_) {
     if (!std::isfinite(item.priority)) {
       return absl::InternalError(absl::StrCat(
@@ -156,7 +199,7 @@ absl::Status Actor::WriteItems(int i) {
           ": allowed is a finite one; training diverged"));
     }
     QFLEET_RETURN_IF_ERROR(writer_.AppendItem(
-        i, item.first, item.last,
+        stream, item.first, item.last,
         {RowOf(item.action), RowOf(item.return_), RowOf(item.discount)},
         item.priority));
   }
@@ -165,8 +208,14 @@ absl::Status Actor::WriteItems(int i) {
 }
 
 absl::StatusOr<v1::ActorState> Actor::Save() const {
+  if (groups_.size() != 1) {
+    return absl::UnimplementedError(
+        absl::StrCat("actor of ", groups_.size(),
+                     " groups of environments: only one group can be saved"));
+  }
   v1::ActorState state;
-  QFLEET_ASSIGN_OR_RETURN(*state.mutable_environments(), environments_->Save());
+  QFLEET_ASSIGN_OR_RETURN(*state.mutable_environments(),
+                          groups_[0].environments->Save());
   state.set_explorer(explorer_.Save());
   for (const Stream& stream : streams_) {
     v1::ActorState::Stream& saved = *state.add_streams();
@@ -184,15 +233,17 @@ absl::StatusOr<v1::ActorState> Actor::Save() const {
 }
 
 absl::Status Actor::Load(const v1::ActorState& state) {
-  QFLEET_RETURN_IF_ERROR(environments_->Load(state.environments()));
-  if (state.streams_size() != environments_->size() ||
+  const auto streams = static_cast<int>(streams_.size());
+  QFLEET_RETURN_IF_ERROR(
+      groups_[0].environments->Load(state.environments()));
+  if (groups_.size() != 1 || state.streams_size() != streams ||
       !explorer_.Load(state.explorer())) {
     return absl::FailedPreconditionError(absl::StrCat(
         "saved actor: ", state.streams_size(), " streams, a generator of ",
         state.explorer().size(), " characters; allowed is ",
-        environments_->size(), " streams and a generator's state"));
+        streams, " streams and a generator's state"));
   }
-  for (int i = 0; i < environments_->size(); ++i) {
+  for (int i = 0; i < streams; ++i) {
     const v1::ActorState::Stream& saved = state.streams(i);
     Stream& stream = streams_[i];
     stream.n_step.Load(saved);

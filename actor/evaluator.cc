@@ -34,7 +34,7 @@ absl::Span<const float> ChooseGreedily(Policy& policy,
                                        const VectorEnvironment& environments,
                                        std::vector<int>& actions) {
   const int n = static_cast<int>(actions.size());
-  absl::Span<const float> q = policy.QValues(environments.observations(), n);
+  absl::Span<const float> q = policy.QValues(environments.stacks(), n);
   for (int i = 0; i < n; ++i) {
     actions[i] = ArgMax(q.subspan(static_cast<size_t>(i) * policy.num_actions(),
                                   policy.num_actions()),
@@ -67,9 +67,10 @@ absl::StatusOr<v1::Evaluation> Evaluate(const v1::Config& config,
                                         const std::function<bool()>& cancelled,
                                         Comparison* comparison) {
   const int n = config.evaluation().episodes();
-  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<VectorEnvironment> environments,
-                          MakeVectorEnvironment(config.environment(), n,
-                                                config.evaluation().seed()));
+  QFLEET_ASSIGN_OR_RETURN(
+      std::unique_ptr<VectorEnvironment> environments,
+      MakeVectorEnvironment(config.environment(),
+                            {.count = n, .seed = config.evaluation().seed()}));
   std::vector<double> returns(n);
   std::vector<int64_t> lengths(n);
   std::vector<bool> ended(n);
@@ -83,10 +84,15 @@ absl::StatusOr<v1::Evaluation> Evaluate(const v1::Config& config,
     if (comparison != nullptr) {
       Compare(*environments, actions, ended, *comparison);
     }
-    environments->Step(actions);
+    QFLEET_RETURN_IF_ERROR(environments->Step(actions));
     for (int i = 0; i < n; ++i) {
       if (ended[i]) continue;
       const StepResult& result = environments->results()[i];
+      if (result.lost) {  // Another one is played in its place.
+        returns[i] = 0;
+        lengths[i] = 0;
+        continue;
+      }
       returns[i] += result.reward;
       ++lengths[i];
       if (result.terminated || result.truncated ||

@@ -37,13 +37,13 @@ Explorer Explorer::Ladder(const v1::ActorsConfig& config, int actor,
       static_cast<double>(config.epsilon_decay_steps()) / config.count());
 }
 
-void Explorer::Act(absl::Span<const float> q, int num_actions,
+void Explorer::Act(int first, absl::Span<const float> q, int num_actions,
                    absl::Span<const uint8_t> masks, absl::Span<int> actions) {
   for (size_t i = 0; i < actions.size(); ++i) {
     absl::Span<const uint8_t> mask;
     if (!masks.empty()) mask = masks.subspan(i * num_actions, num_actions);
     // Both numbers are drawn in any case: the sequence does not depend on q.
-    const bool explore = random_.Uniform() < Epsilon(static_cast<int>(i));
+    const bool explore = random_.Uniform() < Epsilon(first + static_cast<int>(i));
     const int random_action = RandomAction(num_actions, mask);
     actions[i] = explore
                      ? random_action

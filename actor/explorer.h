@@ -26,8 +26,8 @@ int ArgMax(absl::Span<const float> values, absl::Span<const uint8_t> mask = {});
 // Thread-compatible.
 class Explorer {
  public:
-  // One epsilon for each row of Q-values, reached linearly from 1 over
-  // `decay_steps` actions of all rows together (0: at once).
+  // One epsilon for each environment, reached linearly from 1 over
+  // `decay_steps` actions of all of them together (0: at once).
   Explorer(std::vector<double> epsilons, uint64_t seed, double decay_steps = 0)
       : epsilons_(std::move(epsilons)),
         decay_steps_(decay_steps),
@@ -38,9 +38,9 @@ class Explorer {
   static Explorer Ladder(const v1::ActorsConfig& config, int actor,
                          uint64_t seed);
 
-  // q: [N, actions] -> actions [N]. `masks`: [N, actions] as ArgMax's; empty:
-  // all actions are legal.
-  void Act(absl::Span<const float> q, int num_actions,
+  // q: [N, actions] -> actions [N], of the environments from number `first` on.
+  // `masks`: [N, actions] as ArgMax's; empty: all actions are legal.
+  void Act(int first, absl::Span<const float> q, int num_actions,
            absl::Span<const uint8_t> masks, absl::Span<int> actions);
 
   // The generator's state; Load says whether it was one.
@@ -53,7 +53,7 @@ class Explorer {
  private:
   // Uniform over the legal ones, with one draw.
   int RandomAction(int num_actions, absl::Span<const uint8_t> mask);
-  // Of row i, now.
+  // Of environment i, now.
   double Epsilon(int i) const;
 
   std::vector<double> epsilons_;

@@ -51,10 +51,10 @@ bool Policy::LoadRandom(const std::string& state) {
   return noise_->random().Load(state);
 }
 
-absl::Span<const float> Policy::QValues(absl::Span<const char> observations,
-                                        int rows) {
+absl::Span<const float> Policy::QValues(StridedRows observations, int rows) {
   c10::InferenceMode no_autograd;
-  at::Tensor input = WrapRows(observation_, observations.data(), rows);
+  at::Tensor input = WrapRows(observation_, observations.data, rows,
+                              observations.stride);
   at::Tensor noise;
   int copy = 0;
   if (noise_ != nullptr) {

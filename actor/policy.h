@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "envs/frames.h"
 #include "model/network.h"
 #include "qfleet/v1/weights.pb.h"
 
@@ -27,6 +28,7 @@ absl::Status CheckPublication(const v1::Publication& publication,
 // Thread-compatible.
 class Policy {
  public:
+  // `observation`: what the network sees (StackedObservation).
   Policy(std::shared_ptr<const Network> network,
          const v1::TensorSpec& observation);
 
@@ -46,8 +48,7 @@ class Policy {
 
   // observations [rows, observation...] -> [rows, actions], valid until the
   // next call.
-  absl::Span<const float> QValues(absl::Span<const char> observations,
-                                  int rows);
+  absl::Span<const float> QValues(StridedRows observations, int rows);
 
  private:
   const std::shared_ptr<const Network> network_;

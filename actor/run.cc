@@ -105,10 +105,10 @@ void Export(const ActorStats& actor, const WriterStats& writer,
 
 absl::StatusOr<std::shared_ptr<const Network>> MakeNetwork(
     const v1::Config& config, v1::TensorSpec* observation) {
-  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Environment> environment,
-                          MakeEnvironment(config.environment()));
-  *observation = environment->spec().observation;
-  return Network::Make(config, environment->spec());
+  QFLEET_ASSIGN_OR_RETURN(const EnvironmentSpec environment,
+                          SpecOf(config.environment()));
+  *observation = StackedObservation(environment);
+  return Network::Make(config, environment);
 }
 
 WeightSubscriberOptions SubscriptionTo(const std::string& address,
@@ -187,9 +187,12 @@ absl::Status RunActor(const v1::Config& config, int index,
                           MakeNetwork(config, &observation));
   const uint64_t seed = MixSeed(config.seed(), 1 + index);
   QFLEET_ASSIGN_OR_RETURN(
-      std::unique_ptr<VectorEnvironment> environments,
-      MakeVectorEnvironment(config.environment(),
-                            config.actors().environments(), MixSeed(seed, 1)));
+      std::vector<std::unique_ptr<VectorEnvironment>> environments,
+      MakeVectorEnvironments(config.environment(),
+                             {.count = config.actors().environments(),
+                              .seed = MixSeed(seed, 1),
+                              .actor = index},
+                             config.actors().groups()));
   ActorMetrics exported(metrics);
   WeightSubscriber weights(SubscriptionOf(config, index, network));
   std::unique_ptr<RemoteWriter> writer =

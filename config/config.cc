@@ -86,12 +86,18 @@ v1::TensorSpec Scalar(const std::string& name, v1::DType dtype) {
 }
 
 void AddView(const std::string& name, const std::string& column,
-             v1::View::Anchor anchor, v1::TableSignature& signature) {
+             v1::View::Anchor anchor, int stack,
+             v1::TableSignature& signature) {
   v1::View* view = signature.add_views();
   view->set_name(name);
   view->set_column(column);
   view->set_anchor(anchor);
-  view->set_stack(1);
+  view->set_stack(stack);
+}
+
+bool HasEnvironment(const v1::Config& config) {
+  return config.environment().has_id() ||
+         config.environment().kind_case() >= v1::EnvironmentConfig::kGymnasium;
 }
 
 absl::Status CheckReplay(const v1::Config& config) {
@@ -279,14 +285,9 @@ absl::Status CheckNetwork(const v1::NetworkConfig& network,
 }
 
 absl::Status CheckNetworkFits(const v1::Config& config) {
-  if (!config.environment().has_id()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("environment.id is not set: allowed is ",
-                     absl::StrJoin(EnvironmentIds(), ", ")));
-  }
-  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Environment> environment,
-                          MakeEnvironment(config.environment()));
-  return CheckNetwork(config.network(), environment->spec().observation);
+  QFLEET_ASSIGN_OR_RETURN(const EnvironmentSpec spec,
+                          SpecOf(config.environment()));
+  return CheckNetwork(config.network(), StackedObservation(spec));
 }
 
 // That a shard's ring of steps has room for its share of min_items, an item
@@ -350,6 +351,24 @@ void FillAlgorithmDefaults(v1::Config& config) {
   }
 }
 
+// Asks the environment what it looks like, so that nobody has to ask it again.
+// A built-in one is asked at any time.
+absl::Status FillSpec(v1::Config& config) {
+  v1::EnvironmentConfig& environment = *config.mutable_environment();
+  if (environment.has_id() || !HasEnvironment(config)) {
+    environment.clear_spec();
+    return absl::OkStatus();
+  }
+  if (environment.has_spec()) return absl::OkStatus();
+  QFLEET_RETURN_IF_ERROR(CheckRanges(environment));
+  QFLEET_ASSIGN_OR_RETURN(const EnvironmentSpec spec, SpecOf(environment));
+  v1::EnvironmentSpec& filled = *environment.mutable_spec();
+  *filled.mutable_observation() = spec.observation;
+  filled.set_num_actions(spec.num_actions);
+  filled.set_has_action_mask(spec.has_action_mask);
+  return absl::OkStatus();
+}
+
 // Forgets what ResolveConfig derived, so that a resolved config can be changed
 // and resolved again: a table or a tolerance that is just what the rest of the
 // config gives is not a choice of the user's.
@@ -381,6 +400,11 @@ absl::StatusOr<v1::Config> LoadConfig(const std::string& path,
   QFLEET_ASSIGN_OR_RETURN(v1::Config config, ParseConfig(text, path));
   if (!sets.empty()) ForgetDerived(config);
   for (const std::string& assignment : sets) {
+    // Another environment looks different.
+    if (absl::StartsWith(assignment, "environment.") &&
+        !absl::StartsWith(assignment, "environment.spec.")) {
+      config.mutable_environment()->clear_spec();
+    }
     QFLEET_RETURN_IF_ERROR(SetField(assignment, config));
   }
   QFLEET_RETURN_IF_ERROR(ResolveConfig(config));
@@ -402,6 +426,7 @@ absl::StatusOr<v1::Config> ParseConfig(const std::string& text,
 absl::Status ResolveConfig(v1::Config& config) {
   FillAlgorithmDefaults(config);
   FillDefaults(config);
+  QFLEET_RETURN_IF_ERROR(FillSpec(config));
   QFLEET_RETURN_IF_ERROR(ValidateConfig(config));
   config.mutable_replay()->set_tolerance(ToleranceFor(config));
   if (!config.replay().has_table()) {
@@ -420,7 +445,7 @@ absl::Status ValidateConfig(const v1::Config& config) {
   QFLEET_RETURN_IF_ERROR(CheckTables(config.replay()));
   if (config.replay().has_table()) {
     // A table for a learner of someone else's needs no environment of ours.
-    if (!config.environment().has_id()) return absl::OkStatus();
+    if (!HasEnvironment(config)) return absl::OkStatus();
   }
   QFLEET_RETURN_IF_ERROR(CheckNetworkFits(config));
   if (config.replay().has_table()) return absl::OkStatus();
@@ -436,30 +461,27 @@ std::string ConfigText(const v1::Config& config) {
 }
 
 absl::StatusOr<v1::TableSpec> TableFor(const v1::Config& config) {
-  if (!config.environment().has_id()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("environment.id is not set: allowed is ",
-                     absl::StrJoin(EnvironmentIds(), ", ")));
-  }
-  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Environment> environment,
-                          MakeEnvironment(config.environment()));
+  QFLEET_ASSIGN_OR_RETURN(const EnvironmentSpec spec,
+                          SpecOf(config.environment()));
   const v1::ReplayConfig& replay = config.replay();
   v1::TableSpec table;
   table.set_name("replay");
   v1::TableSignature& signature = *table.mutable_signature();
-  const EnvironmentSpec& spec = environment->spec();
   *signature.add_step_columns() = spec.observation;
   *signature.add_item_columns() = Scalar("action", v1::INT32);
   *signature.add_item_columns() = Scalar("return", v1::FLOAT32);
   *signature.add_item_columns() = Scalar("discount", v1::FLOAT32);
   const std::string& observation = spec.observation.name();
-  AddView("observation", observation, v1::View::FIRST, signature);
-  AddView("next_observation", observation, v1::View::LAST, signature);
+  AddView("observation", observation, v1::View::FIRST, spec.frame_stack,
+          signature);
+  AddView("next_observation", observation, v1::View::LAST, spec.frame_stack,
+          signature);
   if (spec.has_action_mask) {
     v1::TensorSpec& mask = *signature.add_step_columns();
     mask = Scalar("action_mask", v1::UINT8);
     mask.add_shape(spec.num_actions);
-    AddView("next_action_mask", mask.name(), v1::View::LAST, signature);
+    AddView("next_action_mask", mask.name(), v1::View::LAST, /*stack=*/1,
+            signature);
   }
   table.mutable_selector()->set_kind(v1::Selector::PRIORITIZED);
   table.mutable_selector()->set_alpha(replay.alpha());

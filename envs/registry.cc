@@ -1,5 +1,6 @@
 #include "envs/registry.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,25 +10,73 @@
 #include "envs/cartpole.h"
 #include "envs/catch.h"
 #include "envs/grid_world.h"
+#include "envs/minatar.h"
 
 namespace qfleet {
 namespace {
 
+using Config = v1::EnvironmentConfig;
+
 struct Entry {
   const char* id;
-  std::unique_ptr<Environment> (*make)();
+  Config::KindCase options;  // Of this environment; kBuiltin: it has none.
+  std::unique_ptr<Environment> (*make)(const Config& config);
 };
 
 template <typename T>
-std::unique_ptr<Environment> Make() {
+std::unique_ptr<Environment> Make(const Config& /*config*/) {
   return std::make_unique<T>();
 }
 
+std::unique_ptr<Environment> MakeMinAtarOf(const Config& config) {
+  return MakeMinAtar(config.id(), config.minatar());
+}
+
 constexpr Entry kEnvironments[] = {
-    {"CartPole-v1", Make<CartPole>},
-    {"Catch-v0", Make<Catch>},
-    {"GridWorld-v0", Make<GridWorld>},
+    {"CartPole-v1", Config::kBuiltin, Make<CartPole>},
+    {"Catch-v0", Config::kBuiltin, Make<Catch>},
+    {"GridWorld-v0", Config::kBuiltin, Make<GridWorld>},
+    {"MinAtar/Asterix-v0", Config::kMinatar, MakeMinAtarOf},
+    {"MinAtar/Breakout-v0", Config::kMinatar, MakeMinAtarOf},
+    {"MinAtar/Freeway-v0", Config::kMinatar, MakeMinAtarOf},
 };
+
+// Null: there is none.
+const Entry* Find(const std::string& id) {
+  for (const Entry& entry : kEnvironments) {
+    if (id == entry.id) return &entry;
+  }
+  return nullptr;
+}
+
+// "minatar" of kMinatar.
+std::string KindName(Config::KindCase kind) {
+  return Config::descriptor()->FindFieldByNumber(kind)->name();
+}
+
+absl::Status CheckBuiltin(const Config& config) {
+  if (!config.has_id()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("environment.id is not set: allowed is ",
+                     absl::StrJoin(EnvironmentIds(), ", ")));
+  }
+  const Entry* entry = Find(config.id());
+  if (entry == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("environment.id = \"", config.id(), "\": allowed is ",
+                     absl::StrJoin(EnvironmentIds(), ", ")));
+  }
+  const Config::KindCase kind = config.kind_case();
+  if (kind != Config::KIND_NOT_SET && kind != Config::kBuiltin &&
+      kind != entry->options) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "environment.", KindName(kind), " is set: allowed is ",
+        entry->options == Config::kBuiltin ? "nothing"
+                                           : KindName(entry->options),
+        " with environment.id = \"", config.id(), "\""));
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -37,26 +86,71 @@ std::vector<std::string> EnvironmentIds() {
   return ids;
 }
 
-absl::StatusOr<std::unique_ptr<Environment>> MakeEnvironment(
-    const v1::EnvironmentConfig& config) {
-  for (const Entry& entry : kEnvironments) {
-    if (config.id() == entry.id) return entry.make();
+absl::Status CheckEnvironment(const Config& config) {
+  switch (config.kind_case()) {
+    case Config::kGymnasium:
+    case Config::kPlugin:
+    case Config::kRemote:
+      if (config.has_id()) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "environment.id = \"", config.id(),
+            "\": allowed is none beside environment.",
+            KindName(config.kind_case())));
+      }
+      return absl::OkStatus();
+    default:
+      return CheckBuiltin(config);
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("environment.id = \"", config.id(), "\": allowed is ",
-                   absl::StrJoin(EnvironmentIds(), ", ")));
+}
+
+absl::StatusOr<std::unique_ptr<Environment>> MakeEnvironment(
+    const Config& config) {
+  QFLEET_RETURN_IF_ERROR(CheckEnvironment(config));
+  return Find(config.id())->make(config);
+}
+
+absl::StatusOr<EnvironmentSpec> SpecOf(const Config& config) {
+  EnvironmentSpec spec;
+  if (config.has_spec()) {
+    spec.observation = config.spec().observation();
+    spec.num_actions = static_cast<int>(config.spec().num_actions());
+    spec.has_action_mask = config.spec().has_action_mask();
+  } else {
+    QFLEET_ASSIGN_OR_RETURN(auto environment, MakeEnvironment(config));
+    spec = environment->spec();
+  }
+  spec.frame_stack = config.frame_stack();
+  return spec;
 }
 
 absl::StatusOr<std::unique_ptr<VectorEnvironment>> MakeVectorEnvironment(
-    const v1::EnvironmentConfig& config, int count, uint64_t seed) {
-  std::vector<std::unique_ptr<Environment>> environments;
-  std::vector<uint64_t> seeds;
-  for (int i = 0; i < count; ++i) {
-    QFLEET_ASSIGN_OR_RETURN(auto environment, MakeEnvironment(config));
-    environments.push_back(std::move(environment));
-    seeds.push_back(MixSeed(seed, i));
+    const Config& config, const VectorOptions& options) {
+  QFLEET_ASSIGN_OR_RETURN(
+      auto vectors, MakeVectorEnvironments(config, options, /*groups=*/1));
+  return std::move(vectors[0]);
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<VectorEnvironment>>>
+MakeVectorEnvironments(const Config& config, const VectorOptions& options,
+                       int groups) {
+  groups = std::min(groups, options.count);
+  std::vector<std::unique_ptr<VectorEnvironment>> vectors;
+  for (int group = 0; group < groups; ++group) {
+    std::vector<uint64_t> seeds;
+    for (int i = options.count * group / groups;
+         i < options.count * (group + 1) / groups; ++i) {
+      seeds.push_back(MixSeed(options.seed, i));
+    }
+    std::vector<std::unique_ptr<Environment>> environments;
+    for (size_t i = 0; i < seeds.size(); ++i) {
+      QFLEET_ASSIGN_OR_RETURN(auto environment, MakeEnvironment(config));
+      environments.push_back(std::move(environment));
+    }
+    vectors.push_back(std::make_unique<LocalVectorEnvironment>(
+        std::move(environments), seeds, config.frame_stack(),
+        /*own_thread=*/groups > 1));
   }
-  return std::make_unique<VectorEnvironment>(std::move(environments), seeds);
+  return vectors;
 }
 
 }  // namespace qfleet

@@ -19,7 +19,7 @@ absl::StatusOr<std::shared_ptr<const Network>> Network::Make(
   const v1::NetworkConfig& config = all.network();
   const v1::AlgorithmConfig& algorithm = all.algorithm();
   std::shared_ptr<Network> network(new Network);
-  const v1::TensorSpec& observation = environment.observation;
+  const v1::TensorSpec observation = StackedObservation(environment);
   if (observation.dtype() != v1::FLOAT32 && observation.dtype() != v1::UINT8) {
     return absl::InvalidArgumentError(absl::StrCat(
         "network: the observation is ", TensorTypeName(observation),

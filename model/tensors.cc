@@ -4,6 +4,8 @@
 
 #include <vector>
 
+#include "common/table_spec.h"
+
 namespace qfleet {
 namespace {
 
@@ -28,6 +30,19 @@ at::Tensor WrapRows(const v1::TensorSpec& spec, const void* data, int rows) {
   std::vector<int64_t> shape = {rows};
   shape.insert(shape.end(), spec.shape().begin(), spec.shape().end());
   return at::from_blob(const_cast<void*>(data), shape,
+                       at::TensorOptions().dtype(ScalarType(spec.dtype())));
+}
+
+at::Tensor WrapRows(const v1::TensorSpec& spec, const void* data, int rows,
+                    size_t stride) {
+  std::vector<int64_t> shape = {rows};
+  shape.insert(shape.end(), spec.shape().begin(), spec.shape().end());
+  std::vector<int64_t> strides(shape.size(), 1);
+  for (size_t i = shape.size() - 1; i > 1; --i) {
+    strides[i - 1] = strides[i] * shape[i];
+  }
+  strides[0] = static_cast<int64_t>(stride / DTypeBytes(spec.dtype()));
+  return at::from_blob(const_cast<void*>(data), shape, strides,
                        at::TensorOptions().dtype(ScalarType(spec.dtype())));
 }
 

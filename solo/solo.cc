@@ -40,14 +40,15 @@ v1::ActorsConfig OneActor(const v1::ActorsConfig& config) {
 class ActorSide {
  public:
   ActorSide(const v1::Config& config, std::shared_ptr<const Network> network,
-            std::unique_ptr<VectorEnvironment> environments,
+            std::vector<std::unique_ptr<VectorEnvironment>> environments,
             LocalReplay& replay, Publisher& publisher, Run& run)
       : config_(config),
         replay_(replay),
         publisher_(publisher),
         run_(run),
-        policy_(network, environments->spec().observation),
-        evaluated_policy_(network, environments->spec().observation),
+        policy_(network, StackedObservation(environments[0]->spec())),
+        evaluated_policy_(network,
+                          StackedObservation(environments[0]->spec())),
         writer_(replay),
         actor_(config.algorithm(), std::move(environments),
                Explorer::Ladder(OneActor(config.actors()), 0,
@@ -219,11 +220,13 @@ absl::StatusOr<Outcome> TrainSolo(const v1::Config& config,
                           MakeAlgorithm(config));
   const v1::ActorsConfig actors = OneActor(config.actors());
   QFLEET_ASSIGN_OR_RETURN(
-      std::unique_ptr<VectorEnvironment> environments,
-      MakeVectorEnvironment(config.environment(), actors.environments(),
-                            MixSeed(config.seed(), 1)));
+      std::vector<std::unique_ptr<VectorEnvironment>> environments,
+      MakeVectorEnvironments(
+          config.environment(),
+          {.count = actors.environments(), .seed = MixSeed(config.seed(), 1)},
+          /*groups=*/1));
   QFLEET_ASSIGN_OR_RETURN(std::shared_ptr<const Network> network,
-                          Network::Make(config, environments->spec()));
+                          Network::Make(config, environments[0]->spec()));
 
   absl::StatusOr<v1::Checkpoint> checkpoint = absl::NotFoundError("");
   if (resume) {

@@ -16,10 +16,10 @@ namespace qfleet {
 
 absl::StatusOr<std::unique_ptr<Algorithm>> MakeAlgorithm(
     const v1::Config& config, Collective* collective) {
-  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Environment> environment,
-                          MakeEnvironment(config.environment()));
+  QFLEET_ASSIGN_OR_RETURN(const EnvironmentSpec environment,
+                          SpecOf(config.environment()));
   QFLEET_ASSIGN_OR_RETURN(std::shared_ptr<const Network> network,
-                          Network::Make(config, environment->spec()));
+                          Network::Make(config, environment));
   Placement placement;
   QFLEET_ASSIGN_OR_RETURN(placement.device,
                           FindDevice(config.learner().device()));

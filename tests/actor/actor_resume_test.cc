@@ -129,8 +129,11 @@ class ActorResumeTest : public testing::Test {
       all.push_back(std::make_unique<Walk>());
       seeds.push_back(seed + i);
     }
+    std::vector<std::unique_ptr<VectorEnvironment>> groups;
+    groups.push_back(
+        std::make_unique<LocalVectorEnvironment>(std::move(all), seeds));
     return std::make_unique<Actor>(
-        algorithm_, std::make_unique<VectorEnvironment>(std::move(all), seeds),
+        algorithm_, std::move(groups),
         Explorer(std::vector<double>(environments, 0.5), seed), *policy_,
         writer_);
   }
@@ -195,7 +198,7 @@ class Forgetful : public Walk {
 TEST_F(ActorResumeTest, AnEnvironmentThatCannotBeSavedSaysSo) {
   std::vector<std::unique_ptr<Environment>> all;
   all.push_back(std::make_unique<Forgetful>());
-  const VectorEnvironment vector(std::move(all), {1});
+  const LocalVectorEnvironment vector(std::move(all), {1});
   EXPECT_EQ(vector.Save().status().code(), absl::StatusCode::kUnimplemented);
 }
 

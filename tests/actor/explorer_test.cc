@@ -29,7 +29,7 @@ TEST(ExplorerTest, ActsGreedilyExceptForEpsilonOfTheSteps) {
   std::vector<int> actions(3);
   std::vector<int> greedy(3);
   for (int step = 0; step < kSteps; ++step) {
-    explorer.Act(q, kActions, /*masks=*/{}, absl::MakeSpan(actions));
+    explorer.Act(/*first=*/0, q, kActions, /*masks=*/{}, absl::MakeSpan(actions));
     for (int i = 0; i < 3; ++i) {
       ASSERT_GE(actions[i], 0);
       ASSERT_LT(actions[i], kActions);
@@ -54,7 +54,7 @@ TEST(ExplorerTest, TheActorsTogetherHaveTheWholeLadder) {
     int count = 0;
     std::vector<int> action(1);
     for (int step = 0; step < 10000; ++step) {
-      explorer.Act(q, 2, /*masks=*/{}, absl::MakeSpan(action));
+      explorer.Act(/*first=*/0, q, 2, /*masks=*/{}, absl::MakeSpan(action));
       count += action[0];
     }
     explored.push_back(count);
@@ -74,7 +74,7 @@ TEST(ExplorerTest, ExploresUniformlyOverTheLegalActionsOnly) {
   std::vector<int> actions(3);
   std::vector<std::vector<int>> counts(3, std::vector<int>(kActions));
   for (int step = 0; step < kSteps; ++step) {
-    explorer.Act(q, kActions, masks, absl::MakeSpan(actions));
+    explorer.Act(/*first=*/0, q, kActions, masks, absl::MakeSpan(actions));
     for (int i = 0; i < 3; ++i) ++counts[i][actions[i]];
   }
   for (int i = 0; i < 3; ++i) {
@@ -100,8 +100,8 @@ TEST(ExplorerTest, TheDrawsDoNotDependOnTheValues) {
   std::vector<int> b(2);
   int explored = 0;
   for (int step = 0; step < 1000; ++step) {
-    first.Act(low, kActions, masks, absl::MakeSpan(a));
-    second.Act(high, kActions, masks, absl::MakeSpan(b));
+    first.Act(/*first=*/0, low, kActions, masks, absl::MakeSpan(a));
+    second.Act(/*first=*/0, high, kActions, masks, absl::MakeSpan(b));
     for (int i = 0; i < 2; ++i) {
       const bool greedy = a[i] == 0 && b[i] == (i == 0 ? 1 : 2);
       if (!greedy) {
@@ -124,7 +124,7 @@ class EpsilonDecayTest : public testing::Test {
     std::vector<float> q(kRows * kActions);
     for (int i = 0; i < kRows; ++i) q[i * kActions] = 1;
     std::vector<int> actions(kRows);
-    explorer.Act(q, kActions, /*masks=*/{}, absl::MakeSpan(actions));
+    explorer.Act(/*first=*/0, q, kActions, /*masks=*/{}, absl::MakeSpan(actions));
     return static_cast<double>(
                std::count_if(actions.begin(), actions.end(),
                              [](int action) { return action != 0; })) /

@@ -1,4 +1,5 @@
 #include "envs/environment.h"
+#include "envs/vector_environment.h"
 
 #include <algorithm>
 #include <cstring>
@@ -72,37 +73,37 @@ TEST(VectorEnvironmentTest, KeepsTheFinalObservationAndGoesOnWithAReset) {
   std::vector<std::unique_ptr<Environment>> environments;
   environments.push_back(std::make_unique<Counter>(2));
   environments.push_back(std::make_unique<Counter>(3));
-  VectorEnvironment vector(std::move(environments), {2, 3});
+  LocalVectorEnvironment vector(std::move(environments), {2, 3});
   EXPECT_EQ(Number(vector.observation(0)), 200);
   EXPECT_EQ(Number(vector.observation(1)), 300);
-  vector.Step({0, 1});
+  ASSERT_EQ(vector.Step({0, 1}), absl::OkStatus());
   EXPECT_EQ(vector.results()[1].reward, 1);
   EXPECT_EQ(Number(vector.observation(0)), 201);
-  vector.Step({0, 0});
+  ASSERT_EQ(vector.Step({0, 0}), absl::OkStatus());
   EXPECT_TRUE(vector.results()[0].terminated);
   EXPECT_EQ(Number(vector.final_observation(0)), 202);
   EXPECT_EQ(Number(vector.observation(0)), 200);
   EXPECT_EQ(Number(vector.observation(1)), 302);
-  vector.Step({0, 0});
+  ASSERT_EQ(vector.Step({0, 0}), absl::OkStatus());
   EXPECT_FALSE(vector.results()[0].terminated);
   EXPECT_TRUE(vector.results()[1].truncated);
   EXPECT_EQ(Number(vector.final_observation(1)), 303);
-  EXPECT_EQ(Number(vector.observations()), 201);
+  EXPECT_EQ(Number(vector.stack(0)), 201);
 }
 
 TEST(VectorEnvironmentTest, KeepsTheMasksBesideTheObservations) {
   std::vector<std::unique_ptr<Environment>> environments;
   environments.push_back(std::make_unique<Counter>(2, /*masks=*/true));
   environments.push_back(std::make_unique<Counter>(3, /*masks=*/true));
-  VectorEnvironment vector(std::move(environments), {2, 3});
+  LocalVectorEnvironment vector(std::move(environments), {2, 3});
   EXPECT_THAT(vector.action_masks(), ElementsAre(1, 0, 1, 0));
-  vector.Step({0, 0});
+  ASSERT_EQ(vector.Step({0, 0}), absl::OkStatus());
   EXPECT_THAT(vector.action_masks(), ElementsAre(0, 1, 0, 1));
-  vector.Step({1, 1});
+  ASSERT_EQ(vector.Step({1, 1}), absl::OkStatus());
   // Environment 0 has ended after two steps and begun anew.
   EXPECT_THAT(vector.final_action_mask(0), ElementsAre(1, 0));
   EXPECT_THAT(vector.action_masks(), ElementsAre(1, 0, 1, 0));
-  vector.Step({0, 0});
+  ASSERT_EQ(vector.Step({0, 0}), absl::OkStatus());
   EXPECT_THAT(vector.final_action_mask(1), ElementsAre(0, 1));
   EXPECT_THAT(vector.action_mask(0), ElementsAre(0, 1));
   EXPECT_THAT(vector.action_mask(1), ElementsAre(1, 0));
@@ -111,8 +112,8 @@ TEST(VectorEnvironmentTest, KeepsTheMasksBesideTheObservations) {
 TEST(VectorEnvironmentTest, HasNoMasksWhereEveryActionIsLegal) {
   std::vector<std::unique_ptr<Environment>> environments;
   environments.push_back(std::make_unique<Counter>(1));
-  VectorEnvironment vector(std::move(environments), {2});
-  vector.Step({0});
+  LocalVectorEnvironment vector(std::move(environments), {2});
+  ASSERT_EQ(vector.Step({0}), absl::OkStatus());
   EXPECT_THAT(vector.action_masks(), IsEmpty());
   EXPECT_THAT(vector.action_mask(0), IsEmpty());
   EXPECT_THAT(vector.final_action_mask(0), IsEmpty());
@@ -297,7 +298,10 @@ TEST_P(EachEnvironmentTest, ACloneGoesItsOwnWayFromTheSameState) {
 INSTANTIATE_TEST_SUITE_P(, EachEnvironmentTest,
                          testing::ValuesIn(EnvironmentIds()),
                          [](const testing::TestParamInfo<std::string>& info) {
-                           return info.param.substr(0, info.param.find('-'));
+                           std::string name =
+                               info.param.substr(0, info.param.find('-'));
+                           std::erase(name, '/');
+                           return name;
                          });
 
 }  // namespace

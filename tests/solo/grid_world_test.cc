@@ -90,8 +90,8 @@ std::vector<float> LearnedValues(const v1::Config& config,
     cells[cell * GridWorld::kCells + cell] = 1;
   }
   absl::Span<const float> q = policy.QValues(
-      absl::MakeConstSpan(reinterpret_cast<const char*>(cells.data()),
-                          cells.size() * sizeof(float)),
+      {reinterpret_cast<const char*>(cells.data()),
+       GridWorld::kCells * sizeof(float)},
       GridWorld::kCells);
   return std::vector<float>(q.begin(), q.end());
 }
