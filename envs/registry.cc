@@ -7,9 +7,11 @@
 #include "absl/strings/str_join.h"
 #include "common/random.h"
 #include "common/status_macros.h"
+#include "envs/acrobot.h"
 #include "envs/cartpole.h"
 #include "envs/catch.h"
 #include "envs/grid_world.h"
+#include "envs/mountain_car.h"
 
 namespace qfleet {
 namespace {
@@ -28,9 +30,11 @@ std::unique_ptr<Environment> Make(const Config& /*config*/) {
 }
 
 constexpr Entry kEnvironments[] = {
+    {"Acrobot-v1", Config::kBuiltin, Make<Acrobot>},
     {"CartPole-v1", Config::kBuiltin, Make<CartPole>},
     {"Catch-v0", Config::kBuiltin, Make<Catch>},
     {"GridWorld-v0", Config::kBuiltin, Make<GridWorld>},
+    {"MountainCar-v0", Config::kBuiltin, Make<MountainCar>},
 };
 
 // Null: there is none.
