@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # What the algorithms learn on the small environments: each setting
 # configs/learning/ENVIRONMENT_*.txtpb with seeds 1 to SEEDS, `qfleet train
-# --solo`, two runs at a time. Prints a table in Markdown; writes learning.json,
+# --solo`, AT_A_TIME (an environment variable, default 2) runs at a time. Prints a table in Markdown; writes learning.json,
 # the runs (SETTING/seed-N) and a chart for each environment (ENVIRONMENT.svg:
 # `qfleet plot --group`) to build/release/bench/learning. The settings of an
 # environment differ in their algorithm alone.
+#
+# breakout, freeway and asterix are MinAtar's: a million steps each, half an hour
+# of a core for each seed.
 #
 #   bench/learning.sh [SEEDS [ENVIRONMENT...]]     default 5 cartpole catch
 #
@@ -17,7 +20,7 @@ readonly ROOT
 readonly SEEDS=${1:-5}
 readonly OUT=${ROOT}/build/release/bench/learning
 readonly BIN=${ROOT}/build/release/bin
-readonly AT_A_TIME=2
+readonly AT_A_TIME=${AT_A_TIME:-2}
 
 usage() {
   echo "learning.sh: $1" >&2
@@ -51,7 +54,7 @@ run() {
   echo "${code} ${begin} ${EPOCHREALTIME}" >"${log}.end"
 }
 export -f run
-export ROOT OUT BIN
+export ROOT OUT BIN AT_A_TIME
 export LC_ALL=C
 
 mkdir -p "${OUT}/logs"
@@ -141,7 +144,7 @@ machine = f"{cpu}, {os.cpu_count()} cores"
 date = time.strftime("%Y-%m-%d")
 runs = [read_run(setting, seed) for setting in settings
         for seed in range(1, int(seeds) + 1)]
-print(f"{date}, {machine}, two runs at a time\n")
+print(f"{date}, {machine}, {os.environ['AT_A_TIME']} runs at a time\n")
 print("| setting | seeds that reached the target | env steps to it, median "
       "| final mean return: median | least | most | wall s, median |")
 print("| --- | --- | --- | --- | --- | --- | --- |")

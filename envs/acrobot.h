@@ -2,10 +2,9 @@
 // the joint between them (Sutton 1996; Sutton and Barto 1998, section 11.3),
 // with Gymnasium's dynamics ("book") and constants.
 //
-// observation  float32[6]: cosine and sine of the upper link's angle (0:
-// hanging
-//              down), the same of the lower link's relative to the upper one,
-//              then their angular velocities (rad/s)
+// observation  float32[6]: cosine and sine of the upper link's angle (0 when it
+//              hangs down), the same of the lower link's relative to the upper
+//              one, then their angular velocities (rad/s)
 // actions      0: torque -1, 1: none, 2: torque 1 (N m)
 // reward       -1 for every step, 0 for the one that terminates
 // terminated   the free end is above the line: -cos a - cos(a + b) > 1

@@ -6,9 +6,8 @@
 // reward       -1 for every step, the one that ends the episode included
 // terminated   position >= 0.5 (with velocity >= 0, which it then has)
 // truncated    after 200 steps
-// optimum      a mean return of about -98 (83 to 104 steps, by the start), from
-// a
-//              search over a fine grid of states; Gymnasium takes -110 for
+// optimum      a mean return of about -98 (83 to 104 steps, by the start): a
+//              search over a fine grid of states. Gymnasium takes -110 for
 //              solved
 //
 // An episode starts at rest, at a position uniform in [-0.6, -0.4]. The wall at

@@ -11,6 +11,7 @@
 #include "envs/cartpole.h"
 #include "envs/catch.h"
 #include "envs/grid_world.h"
+#include "envs/minatar.h"
 #include "envs/mountain_car.h"
 
 namespace qfleet {
@@ -29,11 +30,18 @@ std::unique_ptr<Environment> Make(const Config& /*config*/) {
   return std::make_unique<T>();
 }
 
+std::unique_ptr<Environment> MakeMinAtarOf(const Config& config) {
+  return MakeMinAtar(config.id(), config.minatar());
+}
+
 constexpr Entry kEnvironments[] = {
     {"Acrobot-v1", Config::kBuiltin, Make<Acrobot>},
     {"CartPole-v1", Config::kBuiltin, Make<CartPole>},
     {"Catch-v0", Config::kBuiltin, Make<Catch>},
     {"GridWorld-v0", Config::kBuiltin, Make<GridWorld>},
+    {"MinAtar/Asterix-v0", Config::kMinatar, MakeMinAtarOf},
+    {"MinAtar/Breakout-v0", Config::kMinatar, MakeMinAtarOf},
+    {"MinAtar/Freeway-v0", Config::kMinatar, MakeMinAtarOf},
     {"MountainCar-v0", Config::kBuiltin, Make<MountainCar>},
 };
 

@@ -298,7 +298,10 @@ TEST_P(EachEnvironmentTest, ACloneGoesItsOwnWayFromTheSameState) {
 INSTANTIATE_TEST_SUITE_P(, EachEnvironmentTest,
                          testing::ValuesIn(EnvironmentIds()),
                          [](const testing::TestParamInfo<std::string>& info) {
-                           return info.param.substr(0, info.param.find('-'));
+                           std::string name =
+                               info.param.substr(0, info.param.find('-'));
+                           std::erase(name, '/');
+                           return name;
                          });
 
 }  // namespace
