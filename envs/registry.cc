@@ -10,9 +10,11 @@
 #include "envs/acrobot.h"
 #include "envs/cartpole.h"
 #include "envs/catch.h"
+#include "envs/channel_hopping.h"
 #include "envs/grid_world.h"
 #include "envs/minatar.h"
 #include "envs/mountain_car.h"
+#include "envs/optimal_execution.h"
 
 namespace qfleet {
 namespace {
@@ -34,15 +36,25 @@ std::unique_ptr<Environment> MakeMinAtarOf(const Config& config) {
   return MakeMinAtar(config.id(), config.minatar());
 }
 
+std::unique_ptr<Environment> MakeChannelHopping(const Config& config) {
+  return std::make_unique<ChannelHopping>(config.channel_hopping());
+}
+
+std::unique_ptr<Environment> MakeOptimalExecution(const Config& config) {
+  return std::make_unique<OptimalExecution>(config.optimal_execution());
+}
+
 constexpr Entry kEnvironments[] = {
     {"Acrobot-v1", Config::kBuiltin, Make<Acrobot>},
     {"CartPole-v1", Config::kBuiltin, Make<CartPole>},
     {"Catch-v0", Config::kBuiltin, Make<Catch>},
+    {"ChannelHopping-v0", Config::kChannelHopping, MakeChannelHopping},
     {"GridWorld-v0", Config::kBuiltin, Make<GridWorld>},
     {"MinAtar/Asterix-v0", Config::kMinatar, MakeMinAtarOf},
     {"MinAtar/Breakout-v0", Config::kMinatar, MakeMinAtarOf},
     {"MinAtar/Freeway-v0", Config::kMinatar, MakeMinAtarOf},
     {"MountainCar-v0", Config::kBuiltin, Make<MountainCar>},
+    {"OptimalExecution-v0", Config::kOptimalExecution, MakeOptimalExecution},
 };
 
 // Null: there is none.
