@@ -17,6 +17,7 @@
 #include "envs/registry.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/actor/memory_writer.h"
 
 namespace qfleet {
 namespace {
@@ -24,55 +25,6 @@ namespace {
 constexpr int kEnvironments = 3;
 constexpr int kN = 3;
 constexpr double kGamma = 0.9;
-
-struct WrittenStep {
-  bool starts;
-  std::string observation;
-  std::string mask;  // Empty without one.
-};
-
-struct WrittenItem {
-  uint32_t stream;
-  uint64_t first, last;
-  int32_t action;
-  float return_, discount, priority;
-};
-
-template <typename T>
-T As(ColumnRow row) {
-  T value;
-  EXPECT_EQ(row.size(), sizeof(T));
-  std::memcpy(&value, row.data(), sizeof(value));
-  return value;
-}
-
-std::string Text(ColumnRow row) { return {row.begin(), row.end()}; }
-
-class MemoryWriter : public Writer {
- public:
-  absl::StatusOr<uint64_t> AppendStep(
-      uint32_t stream, bool starts,
-      absl::Span<const ColumnRow> columns) override {
-    WrittenStep step{.starts = starts,
-                     .observation = Text(columns[0]),
-                     .mask = columns.size() > 1 ? Text(columns[1]) : ""};
-    EXPECT_LE(columns.size(), 2u);
-    steps[stream].push_back(std::move(step));
-    return steps[stream].size() - 1;
-  }
-  absl::Status AppendItem(uint32_t stream, uint64_t first, uint64_t last,
-                          absl::Span<const ColumnRow> columns,
-                          float priority) override {
-    items.push_back({stream, first, last, As<int32_t>(columns[0]),
-                     As<float>(columns[1]), As<float>(columns[2]), priority});
-    return absl::OkStatus();
-  }
-  absl::Status Poll() override { return absl::OkStatus(); }
-  absl::Status Flush() override { return absl::OkStatus(); }
-
-  std::map<uint32_t, std::vector<WrittenStep>> steps;
-  std::vector<WrittenItem> items;
-};
 
 class ActorTest : public testing::Test {
  protected:
