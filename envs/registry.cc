@@ -15,6 +15,7 @@
 #include "envs/minatar.h"
 #include "envs/mountain_car.h"
 #include "envs/optimal_execution.h"
+#include "envs/plugin.h"
 
 namespace qfleet {
 namespace {
@@ -108,12 +109,13 @@ absl::Status CheckEnvironment(const Config& config) {
     case Config::kPlugin:
     case Config::kRemote:
       if (config.has_id()) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            "environment.id = \"", config.id(),
-            "\": allowed is none beside environment.",
-            KindName(config.kind_case())));
+        return absl::InvalidArgumentError(
+            absl::StrCat("environment.id = \"", config.id(),
+                         "\": allowed is none beside environment.",
+                         KindName(config.kind_case())));
       }
-      return absl::OkStatus();
+      return config.has_plugin() ? CheckPlugin(config.plugin())
+                                 : absl::OkStatus();
     default:
       return CheckBuiltin(config);
   }
@@ -122,6 +124,7 @@ absl::Status CheckEnvironment(const Config& config) {
 absl::StatusOr<std::unique_ptr<Environment>> MakeEnvironment(
     const Config& config) {
   QFLEET_RETURN_IF_ERROR(CheckEnvironment(config));
+  if (config.has_plugin()) return MakePluginEnvironment(config);
   return Find(config.id())->make(config);
 }
 
@@ -162,9 +165,11 @@ MakeVectorEnvironments(const Config& config, const VectorOptions& options,
       QFLEET_ASSIGN_OR_RETURN(auto environment, MakeEnvironment(config));
       environments.push_back(std::move(environment));
     }
-    vectors.push_back(std::make_unique<LocalVectorEnvironment>(
+    auto vector = std::make_unique<LocalVectorEnvironment>(
         std::move(environments), seeds, config.frame_stack(),
-        /*own_thread=*/groups > 1));
+        /*own_thread=*/groups > 1);
+    QFLEET_RETURN_IF_ERROR(vector->status());
+    vectors.push_back(std::move(vector));
   }
   return vectors;
 }
