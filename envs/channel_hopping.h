@@ -2,11 +2,11 @@
 // of them in each step (anti-jamming by frequency hopping).
 //
 // The jammer SWEEP takes one channel after another, 0 .. C-1 and from the
-// beginning again; RANDOM any of them, uniformly and independently in each step.
+// beginning again; RANDOM any of them, uniformly and independently each step.
 //
-// observation  float32[2 C]: 1 at the agent's channel, then 1 at the channel that
-//              was jammed in the last step, else 0. At the start of an episode
-//              both are random, uniformly: a step before it
+// observation  float32[2 C]: 1 at the agent's channel, then 1 at the channel
+//              that was jammed in the last step, else 0. At the start of an
+//              episode both are random, uniformly: a step before it
 // actions      0 .. C-1: the channel to transmit on in this step
 // reward       1 if that channel is not jammed in this step, else 0; less
 //              switching_cost if it is not the channel of the step before

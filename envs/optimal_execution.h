@@ -1,5 +1,5 @@
-// OptimalExecution-v0: sell q0 shares within N periods where each sale moves the
-// price (Almgren and Chriss 2000, risk neutral, deterministic).
+// OptimalExecution-v0: sell q0 shares within N periods where each sale moves
+// the price (Almgren and Chriss 2000, risk neutral, deterministic).
 //
 // Selling v_t shares in period t (0 .. N-1) costs
 //
@@ -11,16 +11,16 @@
 //
 // observation  float32[2]: t / N, shares left / q0. What was sold before is q0
 //              less what is left, so that nothing else matters
-// actions      0 .. q0: the shares to sell in this period. Illegal: more than are
-//              left, and in the last period anything but all of them (taken all
-//              the same, what is left is sold)
+// actions      0 .. q0: the shares to sell in this period. Illegal: more than
+//              are left, and in the last period anything but all of them (taken
+//              all the same, what is left is sold)
 // reward       the cost of the period, negative; an episode's return is
 //              -(sum_t kappa_t v_t^2 + a sum_{s<t} v_s v_t)
 // terminated   after N periods, when all is sold
 // truncated    never
-// optimum      Optimum(): -2.734 for N = 10, q0 = 20, kappa from 0.1 to 0.019 and
-//              a = 0.005, where equal slices give -3.280. In parts of shares it
-//              would be -(a q0^2 / 2 + q0^2 / sum_t 1 / (kappa_t - a / 2)) =
+// optimum      Optimum(): -2.734 for N = 10, q0 = 20, kappa from 0.1 to 0.019
+//              and a = 0.005, where equal slices give -3.280. In parts of shares
+//              it would be -(a q0^2 / 2 + q0^2 / sum_t 1 / (kappa_t - a / 2)) =
 //              -2.699, with v_t proportional to 1 / (kappa_t - a / 2)
 
 #ifndef QFLEET_ENVS_OPTIMAL_EXECUTION_H_

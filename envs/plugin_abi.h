@@ -1,9 +1,10 @@
-/* The C ABI of environments in shared libraries: what a library has to offer for
+/* The C ABI of environments in shared libraries: what a library has to offer
+ * for
  *
  *   environment { plugin { path: "./corridor.so" options: "length=8" } }
  *
- * This header is all that it needs; it includes nothing of qfleet's and is C99 as
- * well as C++. The library exports one function:
+ * This header is all that it needs; it includes nothing of qfleet's and is C99
+ * as well as C++. The library exports one function:
  *
  *   const qfleet_plugin* qfleet_get_plugin(void) {
  *     static const qfleet_plugin plugin = {
@@ -16,17 +17,18 @@
  *
  * examples/plugin/corridor.c is a whole one, docs/plugins.md the guide.
  *
- * Threads: one environment is used by one thread at a time, several environments
- * perhaps by several threads at once. Nothing may be thrown (C++), and no call
- * may end the process. A library stays loaded once an environment was made.
+ * Threads: one environment is used by one thread at a time, several perhaps by
+ * several threads at once. Nothing may be thrown (C++), and no call may end the
+ * process. A library stays loaded once an environment was made.
  *
  * Errors: functions that give an int give 0 if all is well, else they write why
  * into `error`, `error_size` bytes with the final 0. A reset or step that fails
  * ends the actor with that text: nothing of it is stored.
  *
  * Versions: a change that an old library or an old qfleet would get wrong makes
- * the version one larger, and other versions are refused. New functions may come
- * at the end of the table; `struct_size` says how far the library's reaches.
+ * the version one larger, and other versions are refused. New functions may
+ * come at the end of the table; `struct_size` says how far the library's
+ * reaches.
  */
 
 #ifndef QFLEET_ENVS_PLUGIN_ABI_H_
@@ -106,16 +108,17 @@ typedef struct qfleet_plugin {
       const qfleet_plugin_environment* environment);
 
   /* The whole state, the random sequence included, so that a run in one process
-   * can be resumed exactly. save gives its size in bytes and writes it if that is
-   * at most `capacity`. load gives 0, or another number if the bytes are not a
-   * state, and nothing has changed then. Both or neither. */
+   * can be resumed exactly. save gives its size in bytes and writes it if that
+   * is at most `capacity`. load gives 0, or another number if the bytes are not
+   * a state, and nothing has changed then. Both or neither. */
   size_t (*save)(const qfleet_plugin_environment* environment, void* state,
                  size_t capacity);
   int (*load)(qfleet_plugin_environment* environment, const void* state,
               size_t size);
 } qfleet_plugin;
 
-__attribute__((visibility("default"))) const qfleet_plugin* qfleet_get_plugin(void);
+__attribute__((visibility("default"))) const qfleet_plugin* qfleet_get_plugin(
+    void);
 
 #ifdef __cplusplus
 }

@@ -99,8 +99,8 @@ class LocalVectorEnvironment : public VectorEnvironment {
                          bool own_thread = false);
   ~LocalVectorEnvironment() override;
 
-  // Of the first resets and, between FinishStep and StartStep, of all since: the
-  // first failure of an environment, which FinishStep gives from then on.
+  // The first failure of an environment, in the resets of the constructor or
+  // since, which FinishStep gives from then on. Not to be asked for during a step.
   const absl::Status& status() const { return status_; }
 
   void StartStep(absl::Span<const int> actions) override;

@@ -1,6 +1,6 @@
 /* A library that does the one thing wrong that its options name, for tests of
- * what is refused. It counts: the observation is float32[2] of the step's number
- * in the episode, which ends after 5 steps. */
+ * what is refused. It counts: the observation is float32[2] of the step's
+ * number in the episode, which ends after 5 steps. */
 
 #include <math.h>
 #include <stdio.h>
