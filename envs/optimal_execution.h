@@ -19,9 +19,10 @@
 // terminated   after N periods, when all is sold
 // truncated    never
 // optimum      Optimum(): -2.734 for N = 10, q0 = 20, kappa from 0.1 to 0.019
-//              and a = 0.005, where equal slices give -3.280. In parts of shares
-//              it would be -(a q0^2 / 2 + q0^2 / sum_t 1 / (kappa_t - a / 2)) =
-//              -2.699, with v_t proportional to 1 / (kappa_t - a / 2)
+//              and a = 0.005, where equal slices give -3.280. In parts of
+//              shares it would be -2.699 there, which is
+//              -(a q0^2 / 2 + q0^2 / sum_t 1 / (kappa_t - a / 2)), with v_t
+//              proportional to 1 / (kappa_t - a / 2)
 
 #ifndef QFLEET_ENVS_OPTIMAL_EXECUTION_H_
 #define QFLEET_ENVS_OPTIMAL_EXECUTION_H_

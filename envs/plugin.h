@@ -4,10 +4,10 @@
 //   environment { plugin { path: "./corridor.so" options: "length=8" } }
 //
 // A library is opened when its first environment is made and then stays. What
-// it gives is checked before anybody sees it: an observation or a reward that is
-// not finite, a mask without a legal action, an error of its own is a step that
-// failed (StepResult::failed), and status() names it. What cannot be checked is
-// that the library writes within what it was given.
+// it gives is checked before anybody sees it: an observation or a reward that
+// is not finite, a mask without a legal action, an error of its own is a step
+// that failed (StepResult::failed), and status() names it. What cannot be
+// checked is that the library writes within what it was given.
 
 #ifndef QFLEET_ENVS_PLUGIN_H_
 #define QFLEET_ENVS_PLUGIN_H_
