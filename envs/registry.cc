@@ -7,10 +7,15 @@
 #include "absl/strings/str_join.h"
 #include "common/random.h"
 #include "common/status_macros.h"
+#include "envs/acrobot.h"
 #include "envs/cartpole.h"
 #include "envs/catch.h"
+#include "envs/channel_hopping.h"
 #include "envs/grid_world.h"
 #include "envs/minatar.h"
+#include "envs/mountain_car.h"
+#include "envs/optimal_execution.h"
+#include "envs/plugin.h"
 
 namespace qfleet {
 namespace {
@@ -32,13 +37,25 @@ std::unique_ptr<Environment> MakeMinAtarOf(const Config& config) {
   return MakeMinAtar(config.id(), config.minatar());
 }
 
+std::unique_ptr<Environment> MakeChannelHopping(const Config& config) {
+  return std::make_unique<ChannelHopping>(config.channel_hopping());
+}
+
+std::unique_ptr<Environment> MakeOptimalExecution(const Config& config) {
+  return std::make_unique<OptimalExecution>(config.optimal_execution());
+}
+
 constexpr Entry kEnvironments[] = {
+    {"Acrobot-v1", Config::kBuiltin, Make<Acrobot>},
     {"CartPole-v1", Config::kBuiltin, Make<CartPole>},
     {"Catch-v0", Config::kBuiltin, Make<Catch>},
+    {"ChannelHopping-v0", Config::kChannelHopping, MakeChannelHopping},
     {"GridWorld-v0", Config::kBuiltin, Make<GridWorld>},
     {"MinAtar/Asterix-v0", Config::kMinatar, MakeMinAtarOf},
     {"MinAtar/Breakout-v0", Config::kMinatar, MakeMinAtarOf},
     {"MinAtar/Freeway-v0", Config::kMinatar, MakeMinAtarOf},
+    {"MountainCar-v0", Config::kBuiltin, Make<MountainCar>},
+    {"OptimalExecution-v0", Config::kOptimalExecution, MakeOptimalExecution},
 };
 
 // Null: there is none.
@@ -92,12 +109,13 @@ absl::Status CheckEnvironment(const Config& config) {
     case Config::kPlugin:
     case Config::kRemote:
       if (config.has_id()) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            "environment.id = \"", config.id(),
-            "\": allowed is none beside environment.",
-            KindName(config.kind_case())));
+        return absl::InvalidArgumentError(
+            absl::StrCat("environment.id = \"", config.id(),
+                         "\": allowed is none beside environment.",
+                         KindName(config.kind_case())));
       }
-      return absl::OkStatus();
+      return config.has_plugin() ? CheckPlugin(config.plugin())
+                                 : absl::OkStatus();
     default:
       return CheckBuiltin(config);
   }
@@ -106,6 +124,7 @@ absl::Status CheckEnvironment(const Config& config) {
 absl::StatusOr<std::unique_ptr<Environment>> MakeEnvironment(
     const Config& config) {
   QFLEET_RETURN_IF_ERROR(CheckEnvironment(config));
+  if (config.has_plugin()) return MakePluginEnvironment(config);
   return Find(config.id())->make(config);
 }
 
@@ -146,9 +165,11 @@ MakeVectorEnvironments(const Config& config, const VectorOptions& options,
       QFLEET_ASSIGN_OR_RETURN(auto environment, MakeEnvironment(config));
       environments.push_back(std::move(environment));
     }
-    vectors.push_back(std::make_unique<LocalVectorEnvironment>(
+    auto vector = std::make_unique<LocalVectorEnvironment>(
         std::move(environments), seeds, config.frame_stack(),
-        /*own_thread=*/groups > 1));
+        /*own_thread=*/groups > 1);
+    QFLEET_RETURN_IF_ERROR(vector->status());
+    vectors.push_back(std::move(vector));
   }
   return vectors;
 }
