@@ -11,6 +11,7 @@
 #include "envs/catch.h"
 #include "envs/grid_world.h"
 #include "envs/minatar.h"
+#include "envs/remote_environment.h"
 
 namespace qfleet {
 namespace {
@@ -78,6 +79,11 @@ absl::Status CheckBuiltin(const Config& config) {
   return absl::OkStatus();
 }
 
+// In another process.
+bool IsRemote(const Config& config) {
+  return config.has_gymnasium() || config.has_remote();
+}
+
 }  // namespace
 
 std::vector<std::string> EnvironmentIds() {
@@ -87,6 +93,9 @@ std::vector<std::string> EnvironmentIds() {
 }
 
 absl::Status CheckEnvironment(const Config& config) {
+  if (IsRemote(config) && !config.has_id()) {
+    return CheckRemoteEnvironment(config);
+  }
   switch (config.kind_case()) {
     case Config::kGymnasium:
     case Config::kPlugin:
@@ -106,15 +115,23 @@ absl::Status CheckEnvironment(const Config& config) {
 absl::StatusOr<std::unique_ptr<Environment>> MakeEnvironment(
     const Config& config) {
   QFLEET_RETURN_IF_ERROR(CheckEnvironment(config));
+  if (!config.has_id()) {
+    return absl::UnimplementedError(
+        absl::StrCat("environment.", KindName(config.kind_case()),
+                     ": only vectors of it can be made"));
+  }
   return Find(config.id())->make(config);
 }
 
 absl::StatusOr<EnvironmentSpec> SpecOf(const Config& config) {
+  QFLEET_RETURN_IF_ERROR(CheckEnvironment(config));
   EnvironmentSpec spec;
   if (config.has_spec()) {
     spec.observation = config.spec().observation();
     spec.num_actions = static_cast<int>(config.spec().num_actions());
     spec.has_action_mask = config.spec().has_action_mask();
+  } else if (IsRemote(config)) {
+    QFLEET_ASSIGN_OR_RETURN(spec, RemoteSpec(config));
   } else {
     QFLEET_ASSIGN_OR_RETURN(auto environment, MakeEnvironment(config));
     spec = environment->spec();
@@ -133,6 +150,7 @@ absl::StatusOr<std::unique_ptr<VectorEnvironment>> MakeVectorEnvironment(
 absl::StatusOr<std::vector<std::unique_ptr<VectorEnvironment>>>
 MakeVectorEnvironments(const Config& config, const VectorOptions& options,
                        int groups) {
+  QFLEET_RETURN_IF_ERROR(CheckEnvironment(config));
   groups = std::min(groups, options.count);
   std::vector<std::unique_ptr<VectorEnvironment>> vectors;
   for (int group = 0; group < groups; ++group) {
@@ -140,6 +158,16 @@ MakeVectorEnvironments(const Config& config, const VectorOptions& options,
     for (int i = options.count * group / groups;
          i < options.count * (group + 1) / groups; ++i) {
       seeds.push_back(MixSeed(options.seed, i));
+    }
+    if (IsRemote(config)) {
+      QFLEET_ASSIGN_OR_RETURN(
+          auto vector,
+          RemoteVectorEnvironment::Make(
+              config,
+              MakeEnvironmentServer(config, options.actor, /*quiet=*/false),
+              std::move(seeds)));
+      vectors.push_back(std::move(vector));
+      continue;
     }
     std::vector<std::unique_ptr<Environment>> environments;
     for (size_t i = 0; i < seeds.size(); ++i) {
