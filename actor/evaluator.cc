@@ -1,6 +1,7 @@
 #include "actor/evaluator.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -28,16 +29,48 @@ v1::Evaluation Summarise(std::vector<double> returns,
   return result;
 }
 
+// Returns the values [n, actions], valid until the policy's next.
+absl::Span<const float> ChooseGreedily(Policy& policy,
+                                       const VectorEnvironment& environments,
+                                       std::vector<int>& actions) {
+  const int n = static_cast<int>(actions.size());
+  absl::Span<const float> q = policy.QValues(environments.stacks(), n);
+  for (int i = 0; i < n; ++i) {
+    actions[i] = ArgMax(q.subspan(static_cast<size_t>(i) * policy.num_actions(),
+                                  policy.num_actions()),
+                        environments.action_mask(i));
+  }
+  return q;
+}
+
+void Compare(const VectorEnvironment& environments,
+             const std::vector<int>& actions, const std::vector<bool>& ended,
+             Comparison& comparison) {
+  std::vector<int> greedy(actions.size());
+  const absl::Span<const float> q =
+      ChooseGreedily(*comparison.reference, environments, greedy);
+  const size_t columns = comparison.reference->num_actions();
+  for (size_t i = 0; i < actions.size(); ++i) {
+    if (ended[i]) continue;
+    ++comparison.states;
+    if (greedy[i] == actions[i]) ++comparison.agreed;
+    const double best = q[i * columns + greedy[i]];
+    comparison.value += std::abs(best);
+    comparison.lost_value += best - q[i * columns + actions[i]];
+  }
+}
+
 }  // namespace
 
-absl::StatusOr<v1::Evaluation> Evaluate(
-    const v1::Config& config, Policy& policy,
-    const std::function<bool()>& cancelled) {
+absl::StatusOr<v1::Evaluation> Evaluate(const v1::Config& config,
+                                        Policy& policy,
+                                        const std::function<bool()>& cancelled,
+                                        Comparison* comparison) {
   const int n = config.evaluation().episodes();
-  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<VectorEnvironment> environments,
-                          MakeVectorEnvironment(
-                              config.environment(),
-                              {.count = n, .seed = config.evaluation().seed()}));
+  QFLEET_ASSIGN_OR_RETURN(
+      std::unique_ptr<VectorEnvironment> environments,
+      MakeVectorEnvironment(config.environment(),
+                            {.count = n, .seed = config.evaluation().seed()}));
   std::vector<double> returns(n);
   std::vector<int64_t> lengths(n);
   std::vector<bool> ended(n);
@@ -47,12 +80,9 @@ absl::StatusOr<v1::Evaluation> Evaluate(
   // its size must not change a policy's arithmetic.
   while (running > 0) {
     if (cancelled()) return absl::CancelledError("evaluation: cancelled");
-    absl::Span<const float> q = policy.QValues(environments->stacks(), n);
-    for (int i = 0; i < n; ++i) {
-      actions[i] =
-          ArgMax(q.subspan(static_cast<size_t>(i) * policy.num_actions(),
-                           policy.num_actions()),
-                 environments->action_mask(i));
+    ChooseGreedily(policy, *environments, actions);
+    if (comparison != nullptr) {
+      Compare(*environments, actions, ended, *comparison);
     }
     QFLEET_RETURN_IF_ERROR(environments->Step(actions));
     for (int i = 0; i < n; ++i) {

@@ -3,6 +3,7 @@
 #ifndef QFLEET_ACTOR_EVALUATOR_H_
 #define QFLEET_ACTOR_EVALUATOR_H_
 
+#include <cstdint>
 #include <functional>
 
 #include "absl/status/statusor.h"
@@ -12,12 +13,25 @@
 
 namespace qfleet {
 
+// How often another policy would do the same in the same states.
+struct Comparison {
+  Policy* reference;
+  uint64_t states = 0;
+  uint64_t agreed = 0;  // Greedy actions are the same.
+  // By the reference's own values, summed over the states: of its greedy
+  // action, magnitude; and by how much the action that was taken is worth less.
+  double value = 0;
+  double lost_value = 0;
+};
+
 // Runs config.evaluation().episodes() greedy episodes side by side, one an
 // environment, seeded by the config: the same policy gives the same returns.
-// `cancelled`, asked once a step, ends it with CANCELLED.
+// `cancelled`, asked once a step, ends it with CANCELLED. `comparison`, if
+// there is one, counts the states of the episodes, final ones left out.
 absl::StatusOr<v1::Evaluation> Evaluate(
     const v1::Config& config, Policy& policy,
-    const std::function<bool()>& cancelled = [] { return false; });
+    const std::function<bool()>& cancelled = [] { return false; },
+    Comparison* comparison = nullptr);
 
 }  // namespace qfleet
 

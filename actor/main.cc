@@ -4,6 +4,7 @@
 #include <string>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "actor/run.h"
 #include "common/metrics.h"
@@ -21,9 +22,8 @@ struct Options {
   ProcessFlags flags;
   int actor = 0;
   bool evaluator = false;
-  std::string evaluate;
-  int episodes = 0;
-  bool json = false;
+  EvaluateOptions evaluate;
+  std::string codec = "fp32";
 };
 
 absl::Status CheckAddresses(const v1::Config& config, const Options& options) {
@@ -69,12 +69,16 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("--evaluator", options.evaluator,
                "Evaluate the learner's policies instead of acting");
-  app.add_option("--evaluate", options.evaluate,
+  app.add_option("--evaluate", options.evaluate.run_dir,
                  "Evaluate this run directory's newest checkpoint and end");
-  app.add_option("--episodes", options.episodes,
+  app.add_option("--episodes", options.evaluate.episodes,
                  "With --evaluate: how many; 0: as in the run's config")
       ->check(CLI::NonNegativeNumber);
-  app.add_flag("--json", options.json, "With --evaluate: print JSON");
+  app.add_flag("--json", options.evaluate.json, "With --evaluate: print JSON");
+  app.add_option("--codec", options.codec,
+                 "With --evaluate: act with the weights in this form")
+      ->check(CLI::IsMember({"fp32", "bf16", "int8"}, CLI::ignore_case))
+      ->capture_default_str();
   app.get_option("--config")->required(false);
   if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
 
@@ -84,9 +88,11 @@ int Main(int argc, char** argv) {
       options.evaluator ? "evaluator" : absl::StrCat("actor-", options.actor);
   InitLog(role);
   absl::Status status;
-  if (!options.evaluate.empty()) {
+  if (!options.evaluate.run_dir.empty()) {
     InitTorch(1);
-    status = EvaluateRun(options.evaluate, options.episodes, options.json);
+    v1::WeightCodec_Parse(absl::AsciiStrToUpper(options.codec),
+                          &options.evaluate.codec);
+    status = EvaluateRun(options.evaluate);
   } else if (options.flags.config.empty()) {
     status = absl::InvalidArgumentError("--config is required");
   } else {

@@ -3,13 +3,13 @@
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/hash.h"
 #include "common/status_macros.h"
 #include "model/tensors.h"
+#include "model/weight_layout.h"
+#include "weights/publication.h"
 
 namespace qfleet {
 
@@ -20,18 +20,7 @@ absl::Status CheckPublication(const v1::Publication& publication,
         "weights of the network \"", publication.network(),
         "\": allowed is this process's network \"", network.signature(), "\""));
   }
-  const size_t bytes = network.parameter_count() * sizeof(float);
-  if (publication.parameters().size() != bytes) {
-    return absl::DataLossError(absl::StrCat("weights of ",
-                                            publication.parameters().size(),
-                                            " bytes: the network has ", bytes));
-  }
-  if (Hash64(publication.parameters()) != publication.hash()) {
-    return absl::DataLossError(absl::StrCat("weights of version ",
-                                            publication.version(),
-                                            ": the checksum does not match"));
-  }
-  return absl::OkStatus();
+  return CheckWhole(publication, LayoutOf(network));
 }
 
 Policy::Policy(std::shared_ptr<const Network> network,
@@ -42,8 +31,9 @@ Policy::Policy(std::shared_ptr<const Network> network,
 
 absl::Status Policy::SetWeights(const v1::Publication& publication) {
   QFLEET_RETURN_IF_ERROR(CheckPublication(publication, *network_));
-  std::memcpy(parameters_.values().data(), publication.parameters().data(),
-              publication.parameters().size());
+  QFLEET_RETURN_IF_ERROR(DecodeWeights(publication.parameters(),
+                                       LayoutOf(*network_), publication.codec(),
+                                       parameters_.values()));
   version_ = publication.version();
   return absl::OkStatus();
 }

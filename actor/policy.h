@@ -20,8 +20,8 @@
 
 namespace qfleet {
 
-// OK if `publication` belongs to `network` and is whole; else
-// FAILED_PRECONDITION or DATA_LOSS in words.
+// OK if `publication`, in any form, belongs to `network` and is whole; else
+// FAILED_PRECONDITION, DATA_LOSS or INVALID_ARGUMENT in words.
 absl::Status CheckPublication(const v1::Publication& publication,
                               const Network& network);
 
@@ -32,7 +32,7 @@ class Policy {
   Policy(std::shared_ptr<const Network> network,
          const v1::TensorSpec& observation);
 
-  // Checked; on an error the weights stay.
+  // Checked and decoded; on an error the weights stay.
   absl::Status SetWeights(const v1::Publication& publication);
 
   uint64_t version() const { return version_; }  // 0: none yet.

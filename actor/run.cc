@@ -1,5 +1,6 @@
 #include "actor/run.h"
 
+#include <algorithm>
 #include <atomic>
 #include <iostream>
 #include <memory>
@@ -13,15 +14,17 @@
 #include "actor/evaluator.h"
 #include "actor/explorer.h"
 #include "actor/policy.h"
-#include "actor/weight_subscriber.h"
 #include "common/checkpoint_file.h"
 #include "common/random.h"
 #include "common/status_macros.h"
 #include "config/config.h"
 #include "envs/registry.h"
+#include "model/weight_layout.h"
 #include "nlohmann/json.hpp"
 #include "replay_client/remote_writer.h"
 #include "spdlog/spdlog.h"
+#include "weights/publication.h"
+#include "weights/weight_subscriber.h"
 
 namespace qfleet {
 namespace {
@@ -113,6 +116,31 @@ absl::StatusOr<std::shared_ptr<const Network>> MakeNetwork(
   return Network::Make(config, environment);
 }
 
+WeightSubscriberOptions SubscriptionTo(const std::string& address,
+                                       std::shared_ptr<const Network> network,
+                                       const std::string& role,
+                                       v1::WeightCodec codec) {
+  return {.address = address,
+          .network = network->signature(),
+          .role = role,
+          .codec = codec,
+          .check =
+              [network](const v1::Publication& publication) {
+                return CheckPublication(publication, *network);
+              },
+          .on_publication = nullptr};
+}
+
+// Of actor `index`: to its relay, where there are relays.
+WeightSubscriberOptions SubscriptionOf(const v1::Config& config, int index,
+                                       std::shared_ptr<const Network> network) {
+  const v1::ClusterConfig& cluster = config.cluster();
+  return SubscriptionTo(
+      cluster.relays().empty() ? cluster.learner()
+                               : cluster.relays(index % cluster.relays_size()),
+      std::move(network), "actor", config.actors().weight_codec());
+}
+
 WriterOptions WriterOptionsFor(const v1::Config& config, int index) {
   WriterOptions options;
   options.table = config.replay().table().name();
@@ -171,7 +199,7 @@ absl::Status RunActor(const v1::Config& config, int index,
                               .actor = index},
                              config.actors().groups()));
   ActorMetrics exported(metrics);
-  WeightSubscriber weights(config.cluster().learner(), network, "actor");
+  WeightSubscriber weights(SubscriptionOf(config, index, network));
   std::unique_ptr<RemoteWriter> writer =
       MakeRemoteWriter(WriterOptionsFor(config, index));
   StopOnShutdown stop(shutdown, *writer);
@@ -237,7 +265,8 @@ absl::Status RunEvaluator(const v1::Config& config, ShutdownSignal& shutdown,
                     "Mean return of the last evaluation's greedy episodes.");
   auto& seconds = metrics.Gauge("qfleet_evaluator_duration_seconds",
                                 "How long the last evaluation took.");
-  WeightSubscriber weights(config.cluster().learner(), network, "evaluator");
+  WeightSubscriber weights(SubscriptionTo(config.cluster().learner(), network,
+                                          "evaluator", v1::FP32));
   Policy policy(network, observation);
   uint64_t next_updates = 1;  // Not the untrained policy.
   uint64_t evaluated_updates = 0;
@@ -275,38 +304,111 @@ absl::Status RunEvaluator(const v1::Config& config, ShutdownSignal& shutdown,
   return absl::OkStatus();
 }
 
-absl::Status EvaluateRun(const std::string& run_dir, int episodes, bool json) {
+namespace {
+
+// What a form of the weights changes.
+struct CodecResult {
+  uint64_t bytes = 0;
+  uint64_t fp32_bytes = 0;
+  v1::Evaluation fp32;
+  Comparison comparison;
+
+  double byte_ratio() const {
+    return static_cast<double>(bytes) / static_cast<double>(fp32_bytes);
+  }
+  // Of the states that the policy under test visited.
+  double agreement() const {
+    return static_cast<double>(comparison.agreed) /
+           static_cast<double>(comparison.states);
+  }
+  // Of what the greedy actions are worth, by FP32's values.
+  double lost_value() const {
+    return comparison.lost_value / std::max(comparison.value, 1e-30);
+  }
+};
+
+nlohmann::ordered_json JsonOf(const EvaluateOptions& options,
+                              const v1::Evaluation& result, uint64_t updates) {
+  return {{"run_dir", options.run_dir},
+          {"policy_version", result.policy_version()},
+          {"updates", updates},
+          {"episodes", result.episodes()},
+          {"mean_return", result.mean_return()},
+          {"median_return", result.median_return()},
+          {"min_return", result.min_return()},
+          {"max_return", result.max_return()},
+          {"mean_length", result.mean_length()}};
+}
+
+void PrintResult(const EvaluateOptions& options, const v1::Evaluation& result,
+                 uint64_t updates, const CodecResult* codec) {
+  const std::string name = v1::WeightCodec_Name(options.codec);
+  if (options.json) {
+    nlohmann::ordered_json line = JsonOf(options, result, updates);
+    if (codec != nullptr) {
+      line["codec"] = name;
+      line["byte_ratio"] = codec->byte_ratio();
+      line["fp32_mean_return"] = codec->fp32.mean_return();
+      line["states"] = codec->comparison.states;
+      line["agreement"] = codec->agreement();
+      line["lost_value"] = codec->lost_value();
+    }
+    std::cout << line.dump() << std::endl;
+    return;
+  }
+  std::cout << absl::StrFormat(
+      "mean return %.2f over %d greedy episodes (median %.1f, %.0f to %.0f; "
+      "mean length %.1f), policy version %d after %d updates\n",
+      result.mean_return(), result.episodes(), result.median_return(),
+      result.min_return(), result.max_return(), result.mean_length(),
+      result.policy_version(), updates);
+  if (codec == nullptr) return;
+  std::cout << absl::StrFormat(
+      "%s: %d bytes, %.3f of FP32, whose mean return is %.2f; the same greedy "
+      "action in %.2f %% of %d states (the others cost %.4f %% of its value)\n",
+      name, codec->bytes, codec->byte_ratio(), codec->fp32.mean_return(),
+      100 * codec->agreement(), codec->comparison.states,
+      100 * codec->lost_value());
+}
+
+}  // namespace
+
+absl::Status EvaluateRun(const EvaluateOptions& options) {
   QFLEET_ASSIGN_OR_RETURN(
       v1::Checkpoint checkpoint,
-      ReadNewestCheckpoint(absl::StrCat(run_dir, "/checkpoints")));
+      ReadNewestCheckpoint(absl::StrCat(options.run_dir, "/checkpoints")));
   QFLEET_ASSIGN_OR_RETURN(v1::Config config,
                           ParseConfig(checkpoint.config(), "checkpoint"));
-  if (episodes > 0) config.mutable_evaluation()->set_episodes(episodes);
+  if (options.episodes > 0) {
+    config.mutable_evaluation()->set_episodes(options.episodes);
+  }
   v1::TensorSpec observation;
   QFLEET_ASSIGN_OR_RETURN(std::shared_ptr<const Network> network,
                           MakeNetwork(config, &observation));
-  Policy policy(network, observation);
-  QFLEET_RETURN_IF_ERROR(policy.SetWeights(checkpoint.policy()));
-  QFLEET_ASSIGN_OR_RETURN(v1::Evaluation result, Evaluate(config, policy));
-  if (json) {
-    nlohmann::ordered_json line = {{"run_dir", run_dir},
-                                   {"policy_version", result.policy_version()},
-                                   {"updates", checkpoint.policy().updates()},
-                                   {"episodes", result.episodes()},
-                                   {"mean_return", result.mean_return()},
-                                   {"median_return", result.median_return()},
-                                   {"min_return", result.min_return()},
-                                   {"max_return", result.max_return()},
-                                   {"mean_length", result.mean_length()}};
-    std::cout << line.dump() << std::endl;
-  } else {
-    std::cout << absl::StrFormat(
-        "mean return %.2f over %d greedy episodes (median %.1f, %.0f to %.0f; "
-        "mean length %.1f), policy version %d after %d updates\n",
-        result.mean_return(), result.episodes(), result.median_return(),
-        result.min_return(), result.max_return(), result.mean_length(),
-        result.policy_version(), checkpoint.policy().updates());
+  Policy fp32(network, observation);
+  QFLEET_RETURN_IF_ERROR(fp32.SetWeights(checkpoint.policy()));
+  const uint64_t updates = checkpoint.policy().updates();
+  QFLEET_ASSIGN_OR_RETURN(v1::Evaluation of_fp32, Evaluate(config, fp32));
+  if (options.codec == v1::FP32) {
+    PrintResult(options, of_fp32, updates, nullptr);
+    return absl::OkStatus();
   }
+  // A checkpoint from before there were layouts has none.
+  *checkpoint.mutable_policy()->mutable_layout() = LayoutOf(*network);
+  QFLEET_ASSIGN_OR_RETURN(
+      const v1::Publication encoded,
+      EncodePublication(checkpoint.policy(), options.codec));
+  Policy policy(network, observation);
+  QFLEET_RETURN_IF_ERROR(policy.SetWeights(encoded));
+  CodecResult codec = {.bytes = encoded.parameters().size(),
+                       .fp32_bytes = checkpoint.policy().parameters().size(),
+                       .fp32 = of_fp32,
+                       .comparison = {.reference = &fp32}};
+  QFLEET_ASSIGN_OR_RETURN(
+      const v1::Evaluation result,
+      Evaluate(
+          config, policy, [] { return false; }, &codec.comparison));
+  PrintResult(options, result, updates, &codec);
   return absl::OkStatus();
 }
 

@@ -23,9 +23,17 @@ absl::Status RunActor(const v1::Config& config, int index,
 absl::Status RunEvaluator(const v1::Config& config, ShutdownSignal& shutdown,
                           Metrics& metrics);
 
-// Evaluates the newest checkpoint of a run directory over `episodes` episodes
-// (0: as the run's config says) and prints the result.
-absl::Status EvaluateRun(const std::string& run_dir, int episodes, bool json);
+struct EvaluateOptions {
+  std::string run_dir;
+  int episodes = 0;  // 0: as the run's config says.
+  bool json = false;
+  // What an actor's policy would be that has the weights in this form. With
+  // another than FP32, beside the policy of the weights as they are.
+  v1::WeightCodec codec = v1::FP32;
+};
+
+// Evaluates the newest checkpoint of a run directory and prints the result.
+absl::Status EvaluateRun(const EvaluateOptions& options);
 
 }  // namespace qfleet
 

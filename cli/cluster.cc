@@ -53,11 +53,13 @@ absl::StatusOr<std::string> BinaryDirectory() {
   return self.parent_path().string();
 }
 
-absl::Status CheckBinaries(const std::string& binaries, bool solo) {
-  const std::vector<std::string> names =
-      solo ? std::vector<std::string>{"qfleet-solo"}
-           : std::vector<std::string>{"qfleet-replay", "qfleet-learner",
-                                      "qfleet-actor"};
+absl::Status CheckBinaries(const std::string& binaries,
+                           const v1::Config& config, bool solo) {
+  std::vector<std::string> names = {"qfleet-solo"};
+  if (!solo) {
+    names = {"qfleet-replay", "qfleet-learner", "qfleet-actor"};
+    if (config.actors().relays() > 0) names.push_back("qfleet-relay");
+  }
   for (const std::string& name : names) {
     const std::string path = absl::StrCat(binaries, "/", name);
     if (access(path.c_str(), X_OK) != 0) {
@@ -74,6 +76,10 @@ void SetAddresses(const std::string& sockets, v1::Config& config) {
     cluster.add_replay(absl::StrCat("unix:", sockets, "/replay-", i, ".sock"));
   }
   cluster.set_learner(absl::StrCat("unix:", sockets, "/learner.sock"));
+  cluster.clear_relays();
+  for (int i = 0; i < config.actors().relays(); ++i) {
+    cluster.add_relays(absl::StrCat("unix:", sockets, "/relay-", i, ".sock"));
+  }
 }
 
 std::vector<std::pair<std::string, std::string>> ThreadEnvironment(
@@ -136,6 +142,11 @@ std::vector<SupervisedProcess> ProcessesOf(const v1::Config& config,
     process.child.environment.emplace_back("LOCAL_RANK", absl::StrCat(rank));
     process.child.environment.emplace_back("WORLD_SIZE",
                                            absl::StrCat(learners));
+  }
+  for (int i = 0; i < config.cluster().relays_size(); ++i) {
+    processes.push_back(
+        Process(absl::StrCat("relay-", i), binaries + "/qfleet-relay",
+                {absl::StrCat("--index=", i)}, run_dir, kStopActors, 1));
   }
   const std::string actor = binaries + "/qfleet-actor";
   for (int i = 0; i < config.actors().count(); ++i) {

@@ -17,15 +17,16 @@ namespace qfleet {
 absl::StatusOr<std::string> BinaryDirectory();
 
 // NOT_FOUND naming the first program of such a run that is not there.
-absl::Status CheckBinaries(const std::string& binaries, bool solo);
+absl::Status CheckBinaries(const std::string& binaries,
+                           const v1::Config& config, bool solo);
 
 // Fills in config.cluster: unix sockets in `sockets` (absolute).
 void SetAddresses(const std::string& sockets, v1::Config& config);
 
-// Shards, learner, actors and evaluator of `config`, whose addresses are set;
-// with `solo` the one process of a run without a cluster. `resume`: the learner
-// or that process goes on from a checkpoint. A learner that crashes does so in
-// any case.
+// Shards, learner, relays, actors and evaluator of `config`, whose addresses
+// are set; with `solo` the one process of a run without a cluster. `resume`:
+// the learner or that process goes on from a checkpoint. A learner that crashes
+// does so in any case.
 std::vector<SupervisedProcess> ProcessesOf(const v1::Config& config,
                                            const std::string& run_dir,
                                            const std::string& binaries,

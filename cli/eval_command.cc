@@ -23,6 +23,7 @@ struct EvalFlags {
   std::string run_dir;
   int episodes = 0;  // 0: as the run's config says.
   bool json = false;
+  std::string codec = "fp32";
 };
 
 // Becomes qfleet-actor; returns only if it cannot.
@@ -42,7 +43,8 @@ absl::Status RunEval(const EvalFlags& flags) {
   QFLEET_ASSIGN_OR_RETURN(std::string binaries, BinaryDirectory());
   std::vector<std::string> command = {
       binaries + "/qfleet-actor", absl::StrCat("--evaluate=", flags.run_dir),
-      absl::StrCat("--episodes=", flags.episodes)};
+      absl::StrCat("--episodes=", flags.episodes),
+      absl::StrCat("--codec=", flags.codec)};
   if (flags.json) command.push_back("--json");
   for (const auto& [name, value] : ThreadEnvironment(1)) {
     setenv(name.c_str(), value.c_str(), 1);
@@ -65,6 +67,12 @@ void AddEvalCommand(CLI::App& app, int& exit_code) {
       ->add_option("--episodes", flags->episodes,
                    "How many; default: evaluation.episodes of the run")
       ->check(CLI::Range(1, 65536));
+  command
+      ->add_option("--codec", flags->codec,
+                   "The form that actors get the weights in (fp32, bf16, "
+                   "int8): what it changes")
+      ->check(CLI::IsMember({"fp32", "bf16", "int8"}, CLI::ignore_case))
+      ->capture_default_str();
   command->add_flag("--json", flags->json, "Print JSON");
   command->callback(
       [flags, &exit_code] { exit_code = Fail("qfleet", RunEval(*flags)); });

@@ -90,7 +90,8 @@ absl::StatusOr<int> RunResume(const ResumeFlags& flags,
   }
   QFLEET_RETURN_IF_ERROR(CheckFits(*config, *checkpoint));
   QFLEET_ASSIGN_OR_RETURN(const std::string binaries, BinaryDirectory());
-  QFLEET_RETURN_IF_ERROR(CheckBinaries(binaries, run.mode == RunMode::kSolo));
+  QFLEET_RETURN_IF_ERROR(
+      CheckBinaries(binaries, *config, run.mode == RunMode::kSolo));
   return RunLocally(std::move(run), *std::move(config), shutdown);
 }
 

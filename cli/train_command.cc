@@ -43,7 +43,7 @@ absl::StatusOr<int> RunTrain(const TrainFlags& flags,
   // Refuses a config whose table would do for a shard but not for training.
   QFLEET_RETURN_IF_ERROR(TableFor(config).status());
   QFLEET_ASSIGN_OR_RETURN(std::string binaries, BinaryDirectory());
-  QFLEET_RETURN_IF_ERROR(CheckBinaries(binaries, flags.solo));
+  QFLEET_RETURN_IF_ERROR(CheckBinaries(binaries, config, flags.solo));
   LocalRun run;
   run.mode = flags.solo ? RunMode::kSolo : RunMode::kCluster;
   QFLEET_ASSIGN_OR_RETURN(run.run_dir, PrepareRunDirectory(flags));

@@ -178,6 +178,34 @@ absl::Status CheckLearnerAndActors(const v1::Config& config) {
   return absl::OkStatus();
 }
 
+// Each relay has an address of its own.
+absl::Status CheckRelays(const v1::Config& config) {
+  if (config.actors().relays() > config.actors().count()) {
+    return NotAllowed("actors.relays", absl::StrCat(config.actors().relays()),
+                      absl::StrCat("at most actors.count (",
+                                   config.actors().count(), ")"));
+  }
+  const auto& relays = config.cluster().relays();
+  for (int i = 0; i < relays.size(); ++i) {
+    const std::string field = absl::StrCat("cluster.relays[", i, "]");
+    const std::string value = absl::StrCat("\"", relays[i], "\"");
+    if (!absl::StrContains(relays[i], ':')) {
+      return NotAllowed(field, value, "\"host:port\" or \"unix:PATH\"");
+    }
+    if (relays[i] == config.cluster().learner()) {
+      return NotAllowed(field, value, "another address than cluster.learner");
+    }
+    for (int j = 0; j < i; ++j) {
+      if (relays[i] == relays[j]) {
+        return NotAllowed(
+            field, value,
+            absl::StrCat("another address than cluster.relays[", j, "]"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckAlgorithm(const v1::Config& config) {
   const v1::AlgorithmConfig& algorithm = config.algorithm();
   const v1::RainbowConfig& rainbow = algorithm.rainbow();
@@ -412,6 +440,7 @@ absl::Status ValidateConfig(const v1::Config& config) {
   QFLEET_RETURN_IF_ERROR(CheckRanges(config));
   QFLEET_RETURN_IF_ERROR(CheckReplay(config));
   QFLEET_RETURN_IF_ERROR(CheckLearnerAndActors(config));
+  QFLEET_RETURN_IF_ERROR(CheckRelays(config));
   QFLEET_RETURN_IF_ERROR(CheckAlgorithm(config));
   QFLEET_RETURN_IF_ERROR(CheckTables(config.replay()));
   if (config.replay().has_table()) {

@@ -21,12 +21,14 @@
 #include "learner/publisher.h"
 #include "learner/resume.h"
 #include "learner/run.h"
+#include "learner/run_backend.h"
 #include "learner/trainer.h"
-#include "learner/weights_service.h"
 #include "model/device.h"
 #include "model/runtime.h"
+#include "model/weight_layout.h"
 #include "replay_client/remote_sampler.h"
 #include "spdlog/spdlog.h"
+#include "weights/weights_service.h"
 
 namespace qfleet {
 namespace {
@@ -132,8 +134,14 @@ absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
   QFLEET_RETURN_IF_ERROR(run.Open());
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Algorithm> algorithm,
                           MakeAlgorithm(config, collective.get()));
-  Publisher publisher(algorithm->network().signature());
-  WeightsService service(publisher, run);
+  Publisher publisher(algorithm->network().signature(),
+                      LayoutOf(algorithm->network()));
+  RunBackend backend(run);
+  WeightsService service("learner", backend);
+  publisher.OnPublish([&publisher, &service] {
+    absl::Status status = service.Publish(publisher.newest());
+    if (!status.ok()) spdlog::error("{}", std::string(status.message()));
+  });
   CheckpointWriter writer(run.checkpoint_directory(),
                           config.learner().checkpoints_kept(), metrics);
   if (resume) {

@@ -7,6 +7,7 @@
 namespace qfleet {
 
 void Publisher::Resume(v1::Publication newest) {
+  *newest.mutable_layout() = layout_;  // Older checkpoints have none.
   absl::MutexLock lock(&mutex_);
   newest_ = std::make_shared<const v1::Publication>(std::move(newest));
 }
@@ -18,6 +19,7 @@ void Publisher::Publish(std::string parameters, uint64_t updates,
   publication->set_updates(updates);
   publication->set_env_steps(env_steps);
   publication->set_network(network_);
+  *publication->mutable_layout() = layout_;
   publication->set_hash(Hash64(parameters));
   publication->set_parameters(std::move(parameters));
   {

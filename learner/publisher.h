@@ -1,4 +1,5 @@
-// The newest policy, for whoever wants it.
+// The newest policy, for whoever wants it; in FP32, of which other forms are
+// made on their way out (weights/publication.h).
 
 #ifndef QFLEET_LEARNER_PUBLISHER_H_
 #define QFLEET_LEARNER_PUBLISHER_H_
@@ -12,13 +13,16 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "qfleet/v1/weights.pb.h"
+#include "weights/codec.h"
 
 namespace qfleet {
 
 // Thread-safe.
 class Publisher {
  public:
-  explicit Publisher(std::string network) : network_(std::move(network)) {}
+  // Of the network with this signature and this layout of its parameters.
+  Publisher(std::string network, WeightLayout layout)
+      : network_(std::move(network)), layout_(std::move(layout)) {}
 
   // Goes on after this publication: it is the newest, and the next one's
   // version is one higher. Before the first Publish.
@@ -39,6 +43,7 @@ class Publisher {
 
  private:
   const std::string network_;
+  const WeightLayout layout_;
   std::function<void()> listener_;
   mutable absl::Mutex mutex_;
   std::shared_ptr<const v1::Publication> newest_ ABSL_GUARDED_BY(mutex_);

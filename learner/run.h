@@ -22,16 +22,9 @@
 #include "qfleet/v1/config.pb.h"
 #include "qfleet/v1/weights.pb.h"
 #include "replay_client/sampler.h"
+#include "weights/actors_view.h"
 
 namespace qfleet {
-
-// The actors as the learner knows them: totals over all, ever.
-struct ActorsView {
-  uint32_t connected = 0;
-  uint64_t episodes = 0;
-  double return_sum = 0;
-  double oldest_policy_seconds = 0;
-};
 
 enum class Outcome {
   kNone,        // Goes on.

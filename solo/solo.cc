@@ -19,8 +19,10 @@
 #include "learner/publisher.h"
 #include "learner/resume.h"
 #include "learner/trainer.h"
+#include "model/weight_layout.h"
 #include "solo/local_replay.h"
 #include "spdlog/spdlog.h"
+#include "weights/publication.h"
 
 namespace qfleet {
 namespace {
@@ -91,7 +93,7 @@ class ActorSide {
     // An older version would be replaced before it acts.
     std::shared_ptr<const v1::Publication> newest = publisher_.newest();
     if (newest->version() != state.acting_version()) return absl::OkStatus();
-    return policy_.SetWeights(*newest);
+    return ActWith(*newest);
   }
 
   ActorsView View() const {
@@ -101,10 +103,20 @@ class ActorSide {
   }
 
  private:
+  // As an actor would that asks for the config's form. Evaluations are of the
+  // weights as they are.
+  absl::Status ActWith(const v1::Publication& newest) {
+    const v1::WeightCodec codec = config_.actors().weight_codec();
+    if (codec == v1::FP32) return policy_.SetWeights(newest);
+    QFLEET_ASSIGN_OR_RETURN(const v1::Publication encoded,
+                            EncodePublication(newest, codec));
+    return policy_.SetWeights(encoded);
+  }
+
   absl::Status TakeWeights(const std::function<bool()>& interrupted) {
     std::shared_ptr<const v1::Publication> newest = publisher_.newest();
     if (newest->version() != policy_.version()) {
-      QFLEET_RETURN_IF_ERROR(policy_.SetWeights(*newest));
+      QFLEET_RETURN_IF_ERROR(ActWith(*newest));
     }
     if (newest->version() == considered_version_) return absl::OkStatus();
     if (newest->updates() >= next_evaluation_) {
@@ -239,7 +251,7 @@ absl::StatusOr<Outcome> TrainSolo(const v1::Config& config,
                 checkpoint->solo().table())
           : LocalReplay::Create(WholeTable(config), MixSeed(config.seed(), 3)));
 
-  Publisher publisher(network->signature());
+  Publisher publisher(network->signature(), LayoutOf(*network));
   if (resumed) {
     publisher.Resume(checkpoint->published());
   } else {

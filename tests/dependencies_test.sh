@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The direction of the dependencies (docs/design.md), and that qfleet-replay
-# holds no ML framework.
+# The direction of the dependencies (docs/design.md), and that qfleet-replay and
+# qfleet-relay hold no ML framework.
 #   tests/dependencies_test.sh SOURCE_DIR BIN_DIR
 set -euo pipefail
 
@@ -16,16 +16,18 @@ fail() {
 # Of each folder: the folders that its files may include from.
 declare -A allowed=(
   [common]="common"
+  [weights]="common weights"
   [envs]="common envs"
   [config]="common envs config"
   [replay_server/core]="common replay_server/core"
   [replay_server/service]="common config replay_server"
   [replay_client]="common replay_client"
-  [model]="common envs model"
-  [actor]="common envs config model replay_client actor"
-  [learner]="common envs config model replay_client learner"
-  [solo]="common envs config model replay_client actor learner
+  [model]="common weights envs model"
+  [actor]="common weights envs config model replay_client actor"
+  [learner]="common weights envs config model replay_client learner"
+  [solo]="common weights envs config model replay_client actor learner
           replay_server/core solo"
+  [relay]="common config weights relay"
   [cli]="common config replay_server/core cli"
 )
 
@@ -41,7 +43,7 @@ for folder in "${!allowed[@]}"; do
     [ "$ok" = yes ] || fail "${file#"$source_dir"/} includes $include"
   done < <(
     # shellcheck disable=SC2086
-    grep -HoE '^#include "(common|envs|config|replay_server|replay_client|model|actor|learner|solo|cli)/[^"]+' \
+    grep -HoE '^#include "(common|weights|envs|config|replay_server|replay_client|model|actor|learner|relay|solo|cli)/[^"]+' \
       $files | sed 's/#include "//'
   )
 done
@@ -52,7 +54,7 @@ if grep -rnE '#include [<"](grpc|thread|mutex|absl/synchronization)' \
   fail "replay_server/core includes gRPC or threads"
 fi
 
-for binary in qfleet-replay qfleet; do
+for binary in qfleet-replay qfleet-relay qfleet; do
   libraries=$(ldd "$bin_dir/$binary")
   if grep -qiE 'torch|libc10|openblas|mkl' <<<"$libraries"; then
     fail "$binary loads an ML framework"

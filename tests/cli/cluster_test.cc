@@ -1,9 +1,12 @@
 #include "cli/cluster.h"
 
 #include <filesystem>
+#include <fstream>
+#include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/temp_directory.h"
 
 namespace qfleet {
 namespace {
@@ -26,6 +29,35 @@ TEST(SetAddresses, OneForEachShardAndTheLearner) {
   EXPECT_THAT(config.cluster().replay(),
               ElementsAre("unix:/t/replay-0.sock", "unix:/t/replay-1.sock"));
   EXPECT_EQ(config.cluster().learner(), "unix:/t/learner.sock");
+  EXPECT_THAT(config.cluster().relays(), testing::IsEmpty());
+}
+
+TEST(SetAddresses, OneForEachRelay) {
+  v1::Config config;
+  config.mutable_actors()->set_relays(2);
+  SetAddresses("/s", config);
+  SetAddresses("/t", config);
+  EXPECT_THAT(config.cluster().relays(),
+              ElementsAre("unix:/t/relay-0.sock", "unix:/t/relay-1.sock"));
+}
+
+// They are followers: what ends is started again.
+TEST(ProcessesOf, RelaysBetweenLearnerAndActors) {
+  v1::Config config = TestConfig();
+  config.mutable_actors()->set_relays(2);
+  SetAddresses("/s", config);
+  std::vector<SupervisedProcess> processes =
+      ProcessesOf(config, "/run", "/bin", false);
+  ASSERT_EQ(processes.size(), 7u);
+  EXPECT_EQ(processes[2].child.name, "learner");
+  EXPECT_EQ(processes[3].child.name, "relay-0");
+  EXPECT_THAT(processes[4].child.command,
+              ElementsAre("/bin/qfleet-relay", "--config=/run/config.txtpb",
+                          "--index=1", "--metrics=127.0.0.1:0",
+                          "--ready_file=/run/ready/relay-1"));
+  EXPECT_FALSE(processes[4].ends_run);
+  EXPECT_GT(processes[4].stop_order, processes[2].stop_order);
+  EXPECT_EQ(ProcessesOf(config, "/run", "/bin", true).size(), 1u);
 }
 
 TEST(ProcessesOf, ACluster) {
@@ -114,8 +146,21 @@ TEST(ProcessesOf, ARunThatIsResumed) {
 }
 
 TEST(CheckBinaries, NamesTheProgramThatIsNotThere) {
-  EXPECT_EQ(CheckBinaries("/no", true).message(),
+  v1::Config config = TestConfig();
+  EXPECT_EQ(CheckBinaries("/no", config, true).message(),
             "cannot run /no/qfleet-solo: No such file or directory");
+  // A relay's program only where there are relays.
+  const TempDirectory binaries;
+  for (const char* name : {"qfleet-replay", "qfleet-learner", "qfleet-actor"}) {
+    const std::string path = binaries.path() + "/" + name;
+    std::ofstream(path) << "";
+    std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+  }
+  EXPECT_EQ(CheckBinaries(binaries.path(), config, false), absl::OkStatus());
+  config.mutable_actors()->set_relays(1);
+  EXPECT_THAT(
+      std::string(CheckBinaries(binaries.path(), config, false).message()),
+      testing::HasSubstr("/qfleet-relay: No such file or directory"));
 }
 
 TEST(BinaryDirectory, IsWhereThisProgramIs) {

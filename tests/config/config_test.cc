@@ -300,6 +300,27 @@ TEST(ValidateConfig, RefusesDevicesThatAreNone) {
   EXPECT_EQ(Resolved(kCartPole).learner().device(), "cpu");
 }
 
+TEST(ValidateConfig, RelaysHaveAddressesOfTheirOwn) {
+  EXPECT_EQ(ErrorOf("actors { relays: 3 }"),
+            "actors.relays = 3: allowed is at most actors.count (2)");
+  EXPECT_EQ(ErrorOf("actors { relays: 1025 count: 2000 }"),
+            "actors.relays = 1025: allowed is 0 to 1024");
+  EXPECT_EQ(ErrorOf("cluster { learner: \"h:1\" relays: [\"h:2\", \"h\"] }"),
+            "cluster.relays[1] = \"h\": allowed is \"host:port\" or "
+            "\"unix:PATH\"");
+  EXPECT_EQ(ErrorOf("cluster { learner: \"h:1\" relays: \"h:1\" }"),
+            "cluster.relays[0] = \"h:1\": allowed is another address than "
+            "cluster.learner");
+  EXPECT_EQ(ErrorOf("cluster { relays: [\"h:1\", \"h:2\", \"h:1\"] }"),
+            "cluster.relays[2] = \"h:1\": allowed is another address than "
+            "cluster.relays[0]");
+  v1::Config config = Parsed(kCartPole);
+  EXPECT_EQ(SetField("actors.weight_codec=INT4", config).message(),
+            "actors.weight_codec = INT4: allowed is FP32, BF16, INT8");
+  EXPECT_EQ(SetField("actors.weight_codec=INT8", config), absl::OkStatus());
+  EXPECT_EQ(config.actors().weight_codec(), v1::INT8);
+}
+
 TEST(ValidateConfig, RefusesANetworkThatDoesNotFitTheObservation) {
   EXPECT_EQ(ErrorOf("network { convolutions {} }"),
             "network.convolutions = 1 layers: allowed is none for the "

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "absl/time/clock.h"
-#include "actor/weight_subscriber.h"
+#include "actor/policy.h"
 #include "common/grpc.h"
 #include "common/hash.h"
 #include "common/metrics.h"
@@ -16,9 +16,12 @@
 #include "learner/publisher.h"
 #include "learner/resume.h"
 #include "learner/run.h"
-#include "learner/weights_service.h"
+#include "learner/run_backend.h"
 #include "model/network.h"
+#include "model/weight_layout.h"
 #include "tests/process.h"
+#include "weights/weight_subscriber.h"
+#include "weights/weights_service.h"
 
 namespace qfleet {
 namespace {
@@ -53,9 +56,14 @@ class WeightsTest : public testing::Test {
   }
 
   void StartServer(const v1::Publication* resume = nullptr) {
-    publisher_ = std::make_unique<Publisher>(network_->signature());
+    publisher_ =
+        std::make_unique<Publisher>(network_->signature(), LayoutOf(*network_));
     if (resume != nullptr) publisher_->Resume(*resume);
-    service_ = std::make_unique<WeightsService>(*publisher_, *run_);
+    backend_ = std::make_unique<RunBackend>(*run_);
+    service_ = std::make_unique<WeightsService>("learner", *backend_);
+    publisher_->OnPublish([this] {
+      EXPECT_EQ(service_->Publish(publisher_->newest()), absl::OkStatus());
+    });
     server_ = std::make_unique<GrpcServer>();
     Publish(0);
     absl::Status status = server_->Start(address(), {service_.get()});
@@ -66,6 +74,20 @@ class WeightsTest : public testing::Test {
     service_->CloseSubscriptions();
     server_->Shutdown(absl::Seconds(1));
     server_.reset();
+  }
+
+  WeightSubscriberOptions Options(std::shared_ptr<const Network> network,
+                                  const std::string& role,
+                                  v1::WeightCodec codec = v1::FP32) {
+    return {.address = address(),
+            .network = network->signature(),
+            .role = role,
+            .codec = codec,
+            .check =
+                [network](const v1::Publication& publication) {
+                  return CheckPublication(publication, *network);
+                },
+            .on_publication = nullptr};
   }
 
   // Parameters all equal to `value`.
@@ -83,12 +105,13 @@ class WeightsTest : public testing::Test {
   std::shared_ptr<const Network> network_;
   std::unique_ptr<qfleet::Run> run_;
   std::unique_ptr<Publisher> publisher_;
+  std::unique_ptr<RunBackend> backend_;
   std::unique_ptr<WeightsService> service_;
   std::unique_ptr<GrpcServer> server_;
 };
 
 TEST_F(WeightsTest, ASubscriberHasTheNewestAndThenEachNewer) {
-  WeightSubscriber subscriber(address(), network_, "actor");
+  WeightSubscriber subscriber(Options(network_, "actor"));
   auto first = subscriber.WaitNewest(0, kPatience);
   ASSERT_TRUE(first.ok() && *first != nullptr);
   EXPECT_EQ((*first)->version(), 1u);
@@ -107,7 +130,7 @@ TEST_F(WeightsTest, ASubscriberHasTheNewestAndThenEachNewer) {
 }
 
 TEST_F(WeightsTest, AnotherNetworkIsRefusedInWords) {
-  WeightSubscriber subscriber(address(), MakeNetwork(9), "actor");
+  WeightSubscriber subscriber(Options(MakeNetwork(9), "actor"));
   auto result = subscriber.WaitNewest(0, kPatience);
   EXPECT_EQ(result.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(
@@ -117,7 +140,7 @@ TEST_F(WeightsTest, AnotherNetworkIsRefusedInWords) {
 
 // It waited for a version higher than the dead learner's.
 TEST_F(WeightsTest, ASubscriberFollowsALearnerThatBeginsAt1Again) {
-  WeightSubscriber subscriber(address(), network_, "actor");
+  WeightSubscriber subscriber(Options(network_, "actor"));
   for (int i = 1; i <= 9; ++i) Publish(i);
   uint64_t version = 0;
   while (version < 10) {
@@ -133,7 +156,7 @@ TEST_F(WeightsTest, ASubscriberFollowsALearnerThatBeginsAt1Again) {
 }
 
 TEST_F(WeightsTest, ASubscriberFollowsALearnerThatWasResumed) {
-  WeightSubscriber subscriber(address(), network_, "actor");
+  WeightSubscriber subscriber(Options(network_, "actor"));
   auto before = subscriber.WaitNewest(0, kPatience);
   ASSERT_TRUE(before.ok() && *before != nullptr);
   // Of what was published since the checkpoint it knows nothing.
@@ -179,7 +202,7 @@ TEST_F(WeightsTest, AnActorThatWasThereFirstConnectsSoon) {
 }
 
 TEST_F(WeightsTest, AnEvaluationReachesTheRun) {
-  WeightSubscriber subscriber(address(), network_, "evaluator");
+  WeightSubscriber subscriber(Options(network_, "evaluator"));
   v1::EvaluationReport report;
   EXPECT_EQ(subscriber.Report(report).code(),
             absl::StatusCode::kInvalidArgument);
@@ -192,10 +215,10 @@ TEST_F(WeightsTest, AnEvaluationReachesTheRun) {
 }
 
 TEST_F(WeightsTest, ActorsAreCountedWithTheirProgressAndEvaluatorsAreNot) {
-  WeightSubscriber evaluator(address(), network_, "evaluator");
+  WeightSubscriber evaluator(Options(network_, "evaluator"));
   ASSERT_NE(*evaluator.WaitNewest(0, kPatience), nullptr);
   {
-    WeightSubscriber actor(address(), network_, "actor");
+    WeightSubscriber actor(Options(network_, "actor"));
     ASSERT_NE(*actor.WaitNewest(0, kPatience), nullptr);
     v1::SubscribeRequest progress;
     progress.set_policy_version(1);

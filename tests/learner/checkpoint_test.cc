@@ -189,7 +189,7 @@ TEST_F(LoadTest, ATensorThatIsMissingIsRefused) {
 // Also where a life ended before it wrote a checkpoint of its own: it wrote the
 // one that it began with again.
 TEST(VersionOfNextLifeTest, IsAboveAllThatWerePublished) {
-  Publisher publisher("a network");
+  Publisher publisher("a network", {});
   publisher.Publish("", 0);
   for (int life = 1; life < 4; ++life) {
     const uint64_t published = publisher.version() + 12345;

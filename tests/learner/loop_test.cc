@@ -15,6 +15,7 @@
 #include "gtest/gtest.h"
 #include "learner/algorithms/dqn.h"
 #include "learner/checkpoint_writer.h"
+#include "model/weight_layout.h"
 #include "nlohmann/json.hpp"
 #include "tests/learner/golden.h"
 #include "tests/temp_directory.h"
@@ -70,7 +71,7 @@ TEST(LoopTest, DivergenceEndsWithTheWeightsBeforeIt) {
   Metrics metrics;
   qfleet::Run run(config, directory.path(), metrics);
   ASSERT_EQ(run.Open(), absl::OkStatus());
-  Publisher publisher(network->signature());
+  Publisher publisher(network->signature(), LayoutOf(*network));
   publisher.Publish(trainer.algorithm().Publish(), 0);
   CheckpointWriter writer(run.checkpoint_directory(), 3, metrics);
 

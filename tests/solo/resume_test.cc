@@ -145,6 +145,7 @@ TEST_F(ResumeTest, EveryAlgorithmGoesOnToTheBit) {
        "algorithm.target_tau=0.5"},
       {"environment.id=GridWorld-v0", "actors.epsilon_decay_steps=4000"},
       {"environment.id=Catch-v0", "network.noisy=true"},
+      {"actors.weight_codec=INT8"},
   };
   for (size_t i = 0; i < settings.size(); ++i) {
     SCOPED_TRACE(settings[i][0]);

@@ -45,11 +45,13 @@ class SoloTest : public testing::Test {
   }
 
   // The whole state at the end.
-  v1::Checkpoint Train(uint64_t seed, const std::string& name) {
+  v1::Checkpoint Train(uint64_t seed, const std::string& name,
+                       v1::WeightCodec codec = v1::FP32) {
     const std::string run_dir = directory_ + "/" + name;
     Metrics metrics;
     absl::StatusOr<v1::Config> config = SmallConfig(seed);
     EXPECT_TRUE(config.ok()) << config.status();
+    config->mutable_actors()->set_weight_codec(codec);
     absl::StatusOr<Outcome> outcome = TrainSolo(
         *config, run_dir, [] { return false; }, metrics);
     EXPECT_TRUE(outcome.ok()) << outcome.status();
@@ -72,6 +74,18 @@ TEST_F(SoloTest, TheSameSeedGivesTheSameBits) {
   EXPECT_EQ(first.SerializeAsString(), second.SerializeAsString());
   const v1::Checkpoint other = Train(2, "other");
   EXPECT_NE(first.algorithm(0).data(), other.algorithm(0).data());
+}
+
+// It acts as the actors of a cluster would that get the weights so; what is
+// kept is the weights as they were learned.
+TEST_F(SoloTest, ActorsInAnotherFormActDifferentlyAndJustAsDeterministically) {
+  const v1::Checkpoint fp32 = Train(1, "fp32");
+  const v1::Checkpoint int8 = Train(1, "int8", v1::INT8);
+  EXPECT_NE(int8.algorithm(0).data(), fp32.algorithm(0).data());
+  EXPECT_EQ(int8.SerializeAsString(),
+            Train(1, "again", v1::INT8).SerializeAsString());
+  EXPECT_EQ(int8.published().codec(), v1::FP32);
+  EXPECT_EQ(int8.published().parameters(), int8.algorithm(0).data());
 }
 
 // From the config to the weights: none is lost on the way. What each changes is

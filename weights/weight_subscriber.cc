@@ -1,4 +1,4 @@
-#include "actor/weight_subscriber.h"
+#include "weights/weight_subscriber.h"
 
 #include <algorithm>
 #include <chrono>
@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "actor/policy.h"
 #include "common/grpc.h"
 #include "spdlog/spdlog.h"
 
@@ -19,13 +18,9 @@ constexpr absl::Duration kReportDeadline = absl::Seconds(10);
 
 }  // namespace
 
-WeightSubscriber::WeightSubscriber(const std::string& address,
-                                   std::shared_ptr<const Network> network,
-                                   const std::string& role)
-    : address_(address),
-      network_(std::move(network)),
-      role_(role),
-      channel_(MakeChannel(address)),
+WeightSubscriber::WeightSubscriber(WeightSubscriberOptions options)
+    : options_(std::move(options)),
+      channel_(MakeChannel(options_.address)),
       stub_(v1::Weights::NewStub(channel_)),
       thread_([this] { Run(); }) {}
 
@@ -74,6 +69,11 @@ uint64_t WeightSubscriber::rejected() const {
   return rejected_;
 }
 
+bool WeightSubscriber::connected() const {
+  absl::MutexLock lock(&mutex_);
+  return connected_;
+}
+
 bool WeightSubscriber::stopped() const {
   absl::MutexLock lock(&mutex_);
   return stopped_;
@@ -89,13 +89,13 @@ void WeightSubscriber::Run() {
     if (status.code() == absl::StatusCode::kFailedPrecondition ||
         status.code() == absl::StatusCode::kUnimplemented) {
       absl::MutexLock lock(&mutex_);
-      fatal_ = absl::FailedPreconditionError(
-          absl::StrCat("learner ", address_, ": ", status.message()));
+      fatal_ = absl::FailedPreconditionError(absl::StrCat(
+          "weights of ", options_.address, ": ", status.message()));
       return;
     }
     if (status.message() != last_error) {
       last_error = std::string(status.message());
-      spdlog::info("not connected to the learner at {}: {}", address_,
+      spdlog::info("not connected to the weights at {}: {}", options_.address,
                    last_error);
     }
     // A stream that lasted was a good connection: begin again from the start.
@@ -109,8 +109,9 @@ void WeightSubscriber::Run() {
 absl::Status WeightSubscriber::FollowOnce() {
   grpc::ClientContext context;
   v1::SubscribeRequest hello;
-  hello.set_network(network_->signature());
-  hello.set_role(role_);
+  hello.set_network(options_.network);
+  hello.set_role(options_.role);
+  hello.set_codec(options_.codec);
   {
     absl::MutexLock lock(&mutex_);
     if (stopped_) return absl::CancelledError("stopped");
@@ -130,20 +131,27 @@ absl::Status WeightSubscriber::FollowOnce() {
   grpc::Status status = stream->Finish();
   absl::MutexLock lock(&mutex_);
   context_ = nullptr;
+  connected_ = false;
   return FromGrpc(status);
 }
 
 void WeightSubscriber::Take(v1::Publication publication) {
-  absl::Status status = CheckPublication(publication, *network_);
-  absl::MutexLock lock(&mutex_);
-  if (!status.ok()) {
-    ++rejected_;
-    spdlog::warn("publication refused: {}", std::string(status.message()));
-    return;
+  absl::Status status = options_.check(publication);
+  std::shared_ptr<const v1::Publication> taken;
+  {
+    absl::MutexLock lock(&mutex_);
+    connected_ = true;
+    if (!status.ok()) {
+      ++rejected_;
+      spdlog::warn("publication refused: {}", std::string(status.message()));
+      return;
+    }
+    // A learner that was restarted without a checkpoint begins at 1 again: what
+    // it sends is the newest there is.
+    taken = newest_ =
+        std::make_shared<const v1::Publication>(std::move(publication));
   }
-  // A learner that was restarted without a checkpoint begins at 1 again: what
-  // it sends is the newest there is.
-  newest_ = std::make_shared<const v1::Publication>(std::move(publication));
+  if (options_.on_publication) options_.on_publication(std::move(taken));
 }
 
 }  // namespace qfleet

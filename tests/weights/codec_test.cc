@@ -1,0 +1,362 @@
+#include "weights/codec.h"
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "common/hash.h"
+#include "common/random.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "weights/publication.h"
+
+namespace qfleet {
+namespace {
+
+using testing::Each;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+WeightLayout Layout(std::vector<std::pair<uint64_t, uint64_t>> spans) {
+  WeightLayout layout;
+  for (const auto& [size, channels] : spans) {
+    v1::WeightSpan& span = *layout.Add();
+    span.set_size(size);
+    span.set_channels(channels);
+  }
+  return layout;
+}
+
+std::string Bytes(const std::vector<float>& values) {
+  return {reinterpret_cast<const char*>(values.data()),
+          values.size() * sizeof(float)};
+}
+
+std::vector<float> RoundTrip(const std::vector<float>& values,
+                             const WeightLayout& layout,
+                             v1::WeightCodec codec) {
+  auto encoded = EncodeWeights(Bytes(values), layout, codec);
+  EXPECT_TRUE(encoded.ok()) << encoded.status();
+  std::vector<float> decoded(values.size(), -77);
+  absl::Status status =
+      DecodeWeights(*encoded, layout, codec, absl::MakeSpan(decoded));
+  EXPECT_TRUE(status.ok()) << status;
+  return decoded;
+}
+
+// w [3, 2], bias [3], of weights that need no rounding but where noted.
+const std::vector<float> kWeights = {1.27F, -0.64F, 0, 0, -254, 3, 5, -6, 7.5F};
+
+TEST(WeightCodecTest, Int8IsScalesThenElementsThenTheBiasAsItIs) {
+  auto encoded =
+      EncodeWeights(Bytes(kWeights), Layout({{6, 3}, {3, 0}}), v1::INT8);
+  ASSERT_TRUE(encoded.ok());
+  ASSERT_EQ(encoded->size(), 3 * 4 + 6 + 3 * 4u);
+  float scales[3];
+  int8_t q[6];
+  float bias[3];
+  std::memcpy(scales, encoded->data(), 12);
+  std::memcpy(q, encoded->data() + 12, 6);
+  std::memcpy(bias, encoded->data() + 18, 12);
+  EXPECT_THAT(scales, ElementsAre(1.27F / 127, 0, 2));
+  // 3 / 2 is a tie, which goes to the even number.
+  EXPECT_THAT(q, ElementsAre(127, -64, 0, 0, -127, 2));
+  EXPECT_THAT(bias, ElementsAre(5, -6, 7.5F));
+}
+
+TEST(WeightCodecTest, TiesGoToTheEvenNumber) {
+  const std::vector<float> values = {127,   0.5F,  1.5F,  2.5F,
+                                     -0.5F, -1.5F, 126.5F};
+  EXPECT_THAT(RoundTrip(values, Layout({{7, 1}}), v1::INT8),
+              ElementsAre(127, 0, 2, 2, 0, -2, 126));
+}
+
+// As numpy's, ml_dtypes' and LibTorch's float32 -> bfloat16.
+TEST(WeightCodecTest, Bf16IsRoundedToNearestEven) {
+  struct Case {
+    uint32_t from;
+    uint16_t to;
+  };
+  for (const Case& c :
+       std::vector<Case>{{0x3f800000, 0x3f80},  // 1
+                         {0x3f808000, 0x3f80},  // A tie, to even: down.
+                         {0x3f818000, 0x3f82},  // A tie, to even: up.
+                         {0x3f808001, 0x3f81},
+                         {0x3f807fff, 0x3f80},
+                         {0xbf818000, 0xbf82},
+                         {0x00000000, 0x0000},
+                         {0x80000000, 0x8000},
+                         {0x00008001, 0x0001},  // Subnormal.
+                         {0x7f7fffff, 0x7f80},  // The largest: infinite.
+                         {0x7f800000, 0x7f80},
+                         {0xff800000, 0xff80},
+                         {0x7fc00000, 0x7fc0},
+                         {0x7f800001, 0x7fc0},  // NaN's only bit is cut off.
+                         {0xffffffff, 0xffff}}) {
+    auto encoded = EncodeWeights(Bytes({std::bit_cast<float>(c.from)}),
+                                 Layout({{1, 0}}), v1::BF16);
+    ASSERT_TRUE(encoded.ok());
+    uint16_t to;
+    ASSERT_EQ(encoded->size(), sizeof(to));
+    std::memcpy(&to, encoded->data(), sizeof(to));
+    EXPECT_EQ(to, c.to) << std::hex << c.from << " became " << to;
+  }
+  EXPECT_THAT(RoundTrip(kWeights, Layout({{6, 3}, {3, 0}}), v1::BF16),
+              ElementsAre(1.2734375F, -0.640625F, 0, 0, -254, 3, 5, -6, 7.5F));
+}
+
+TEST(WeightCodecTest, Fp32IsTheVectorItself) {
+  const std::vector<float> values = {1, -kInf, 3e-45F};
+  auto encoded =
+      EncodeWeights(Bytes(values), Layout({{2, 1}, {1, 0}}), v1::FP32);
+  ASSERT_TRUE(encoded.ok());
+  EXPECT_EQ(*encoded, Bytes(values));
+  EXPECT_EQ(RoundTrip(values, Layout({{2, 1}, {1, 0}}), v1::FP32), values);
+}
+
+// Of any size: rows of 1 to 40, magnitudes over 60 orders.
+TEST(WeightCodecTest, Int8IsOffByHalfAScaleAtMost) {
+  Random random(11);
+  for (int round = 0; round < 200; ++round) {
+    const uint64_t row = 1 + random.Below(40);
+    const double magnitude = std::pow(10, random.Uniform(-30, 30));
+    std::vector<float> values(3 * row);
+    for (float& w : values) {
+      w = static_cast<float>(random.Uniform(-1, 1) * magnitude);
+    }
+    const std::vector<float> decoded =
+        RoundTrip(values, Layout({{3 * row, 3}}), v1::INT8);
+    for (uint64_t c = 0; c < 3; ++c) {
+      double most = 0;
+      for (uint64_t i = 0; i < row; ++i) {
+        most = std::max(most, std::abs(double{values[c * row + i]}));
+      }
+      const double scale = most / 127;
+      for (uint64_t i = c * row; i < (c + 1) * row; ++i) {
+        // Float32's own roundings are 2^-24 of numbers up to 127 scales.
+        ASSERT_LE(std::abs(double{values[i]} - decoded[i]),
+                  scale * (0.5 + 127 * 0x1p-22))
+            << "element " << i << " of round " << round;
+      }
+    }
+    // What was rounded already stays.
+    const std::vector<float> again =
+        RoundTrip(decoded, Layout({{3 * row, 3}}), v1::INT8);
+    for (uint64_t i = 0; i < 3 * row; ++i) {
+      ASSERT_FLOAT_EQ(again[i], decoded[i]);
+    }
+  }
+}
+
+TEST(WeightCodecTest, WhatIsNotFiniteMakesItsChannelNanAndNoOther) {
+  for (float bad : {kNan, -kNan, kInf, -kInf}) {
+    const std::vector<float> decoded =
+        RoundTrip({1, bad, 2, 1, bad}, Layout({{4, 2}, {1, 0}}), v1::INT8);
+    EXPECT_TRUE(std::isnan(decoded[0]) && std::isnan(decoded[1]));
+    EXPECT_THAT(decoded[2], 2);
+    EXPECT_NEAR(decoded[3], 1, 1.0 / 127);
+    EXPECT_EQ(std::isnan(decoded[4]), std::isnan(bad));
+    const std::vector<float> half =
+        RoundTrip({1, bad}, Layout({{2, 1}}), v1::BF16);
+    EXPECT_EQ(half[0], 1);
+    EXPECT_EQ(std::isnan(half[1]), std::isnan(bad));
+    EXPECT_EQ(std::isinf(half[1]), std::isinf(bad));
+  }
+}
+
+TEST(WeightCodecTest, TheLargestAndTheSmallestNumbersStayFinite) {
+  const float largest = std::numeric_limits<float>::max();
+  std::vector<float> decoded =
+      RoundTrip({largest, -largest}, Layout({{2, 1}}), v1::INT8);
+  EXPECT_NEAR(decoded[0] / largest, 1, 1e-6);
+  EXPECT_NEAR(decoded[1] / largest, -1, 1e-6);
+  // Their scale would have few bits or none.
+  decoded = RoundTrip({1e-45F, 1e-36F, -1e-38F}, Layout({{3, 1}}), v1::INT8);
+  EXPECT_THAT(decoded, Each(0));
+  decoded = RoundTrip({2e-36F, 0, -1e-36F}, Layout({{3, 1}}), v1::INT8);
+  EXPECT_NEAR(decoded[2] / -1e-36F, 1, 0.01);
+}
+
+// Layouts of networks that are trained: float32, and what INT8 leaves of it.
+TEST(WeightCodecTest, BytesOfRealNetworks) {
+  struct Case {
+    const char* what;
+    WeightLayout layout;
+    uint64_t elements;
+    double most;
+  };
+  for (const Case& c : std::vector<Case>{
+           {"CartPole, 256 256, dueling",
+            Layout({{4 * 256, 256},
+                    {256, 0},
+                    {256 * 256, 256},
+                    {256, 0},
+                    {256 * 3, 3},
+                    {3, 0}}),
+            67843, 0.264},
+           // Rows of 4 weights beside a scale and a bias: not below 0.27.
+           {"CartPole, 128 128, dueling",
+            Layout({{4 * 128, 128},
+                    {128, 0},
+                    {128 * 128, 128},
+                    {128, 0},
+                    {128 * 3, 3},
+                    {3, 0}}),
+            17539, 0.276},
+           {"MinAtar Breakout, 16@3, 128",
+            Layout({{4 * 9 * 16, 16},
+                    {16, 0},
+                    {1024 * 128, 128},
+                    {128, 0},
+                    {128 * 4, 4},
+                    {4, 0}}),
+            132308, 0.252},
+           {"Atari (Mnih et al. 2015), 18 actions",
+            Layout({{4 * 64 * 32, 32},
+                    {32, 0},
+                    {32 * 16 * 64, 64},
+                    {64, 0},
+                    {64 * 9 * 64, 64},
+                    {64, 0},
+                    {3136 * 512, 512},
+                    {512, 0},
+                    {512 * 18, 18},
+                    {18, 0}}),
+            1693362, 0.251}}) {
+    auto fp32 = EncodedBytes(c.layout, v1::FP32);
+    ASSERT_TRUE(fp32.ok());
+    EXPECT_EQ(*fp32, 4 * c.elements) << c.what;
+    EXPECT_EQ(2 * *EncodedBytes(c.layout, v1::BF16), *fp32) << c.what;
+    EXPECT_LE(static_cast<double>(*EncodedBytes(c.layout, v1::INT8)),
+              c.most * static_cast<double>(*fp32))
+        << c.what;
+  }
+}
+
+TEST(WeightCodecTest, HostileLayoutsAreRefused) {
+  constexpr uint64_t kMost = std::numeric_limits<uint64_t>::max();
+  struct Case {
+    WeightLayout layout;
+    const char* words;
+  };
+  for (const Case& c : std::vector<Case>{
+           {Layout({{kMost, 0}}), "layout[0].size = 18446744073709551615"},
+           {Layout({{kMost, 1}}), "layout[0].size"},
+           {Layout({{kMost, kMost}}), "layout[0].size"},
+           // Their sum, and four times it, would be small numbers again.
+           {Layout({{uint64_t{1} << 63, 0}, {uint64_t{1} << 63, 0}}), "size"},
+           {Layout({{uint64_t{1} << 62, 0}}), "size"},
+           {Layout({{8, 0}, {(uint64_t{1} << 32) - 7, 0}}),
+            "layout[1].size = 4294967289: allowed is at most 4294967296"},
+           {Layout({{6, 4}}),
+            "layout[0].channels = 4: allowed is 0, or what divides its size"},
+           {Layout({{2, 4}}), "layout[0].channels = 4"},
+           {Layout({{0, 4}}), "layout[0].channels = 4: allowed is at most"},
+           {Layout({{4, kMost}}), "layout[0].channels"}}) {
+    for (v1::WeightCodec codec : {v1::FP32, v1::BF16, v1::INT8}) {
+      const std::string bytes(16, 'x');
+      std::vector<float> values(4, -7);
+      for (const absl::Status& status :
+           {EncodeWeights(bytes, c.layout, codec).status(),
+            DecodeWeights(bytes, c.layout, codec, absl::MakeSpan(values))}) {
+        EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+        EXPECT_THAT(std::string(status.message()), HasSubstr(c.words));
+      }
+      EXPECT_THAT(values, Each(-7));
+    }
+  }
+}
+
+TEST(WeightCodecTest, WrongSizesAreSaidAndNothingIsWritten) {
+  const WeightLayout layout = Layout({{4, 2}, {2, 0}});
+  for (v1::WeightCodec codec : {v1::FP32, v1::BF16, v1::INT8}) {
+    const uint64_t bytes = *EncodedBytes(layout, codec);
+    for (uint64_t size : {uint64_t{0}, bytes - 1, bytes + 1, 10 * bytes}) {
+      std::vector<float> values(6, -7);
+      absl::Status status = DecodeWeights(std::string(size, '\0'), layout,
+                                          codec, absl::MakeSpan(values));
+      EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+      EXPECT_THAT(values, Each(-7));
+    }
+    std::vector<float> few(5, -7);
+    EXPECT_EQ(DecodeWeights(std::string(bytes, '\0'), layout, codec,
+                            absl::MakeSpan(few))
+                  .code(),
+              absl::StatusCode::kInvalidArgument);
+    for (size_t size : {0, 23, 25}) {
+      EXPECT_EQ(
+          EncodeWeights(std::string(size, '\0'), layout, codec).status().code(),
+          absl::StatusCode::kInvalidArgument);
+    }
+  }
+  EXPECT_EQ(
+      DecodeWeights(std::string(17, '\0'), layout, v1::INT8, {}).message(),
+      "weights of 17 bytes: the network has 20 as INT8");
+  const auto unknown = static_cast<v1::WeightCodec>(3);
+  EXPECT_EQ(EncodeWeights("", {}, unknown).status().message(),
+            "codec = 3: allowed is FP32, BF16, INT8");
+}
+
+TEST(WeightCodecTest, NothingIsSomethingToo) {
+  for (v1::WeightCodec codec : {v1::FP32, v1::BF16, v1::INT8}) {
+    EXPECT_EQ(*EncodeWeights("", {}, codec), "");
+    EXPECT_EQ(DecodeWeights("", Layout({{0, 0}}), codec, {}), absl::OkStatus());
+  }
+}
+
+// Any bytes of the right size are some vector.
+TEST(WeightCodecTest, AnyBytesDecode) {
+  Random random(5);
+  for (int round = 0; round < 200; ++round) {
+    WeightLayout layout;
+    uint64_t elements = 0;
+    for (int s = 0; s < 4; ++s) {
+      const uint64_t channels = random.Below(5);
+      const uint64_t size =
+          channels == 0 ? random.Below(9) : channels * (1 + random.Below(9));
+      elements += size;
+      layout.MergeFrom(Layout({{size, channels}}));
+    }
+    for (v1::WeightCodec codec : {v1::FP32, v1::BF16, v1::INT8}) {
+      std::string bytes(*EncodedBytes(layout, codec), '\0');
+      for (char& byte : bytes) byte = static_cast<char>(random.Bits());
+      std::vector<float> values(elements);
+      EXPECT_EQ(DecodeWeights(bytes, layout, codec, absl::MakeSpan(values)),
+                absl::OkStatus());
+    }
+  }
+}
+
+TEST(PublicationTest, AnotherFormHasItsOwnHashAndAllElse) {
+  v1::Publication fp32;
+  fp32.set_version(7);
+  fp32.set_updates(70);
+  fp32.set_env_steps(700);
+  fp32.set_network("n");
+  *fp32.mutable_layout() = Layout({{6, 3}, {3, 0}});
+  fp32.set_parameters(Bytes(kWeights));
+  fp32.set_hash(Hash64(fp32.parameters()));
+  for (v1::WeightCodec codec : {v1::FP32, v1::BF16, v1::INT8}) {
+    auto encoded = EncodePublication(fp32, codec);
+    ASSERT_TRUE(encoded.ok());
+    EXPECT_EQ(encoded->codec(), codec);
+    EXPECT_EQ(encoded->hash(), Hash64(encoded->parameters()));
+    EXPECT_EQ(CheckWhole(*encoded, fp32.layout()), absl::OkStatus());
+    v1::Publication rest = *encoded;
+    rest.set_codec(v1::FP32);
+    rest.set_hash(fp32.hash());
+    rest.set_parameters(fp32.parameters());
+    EXPECT_EQ(rest.SerializeAsString(), fp32.SerializeAsString());
+    (*encoded->mutable_parameters())[5] ^= 1;
+    EXPECT_EQ(CheckWhole(*encoded, fp32.layout()).code(),
+              absl::StatusCode::kDataLoss);
+  }
+}
+
+}  // namespace
+}  // namespace qfleet
