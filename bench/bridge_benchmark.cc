@@ -1,5 +1,5 @@
-// Gymnasium's environments stepped from C++ through their Python process, beside
-// gymnasium.vector.SyncVectorEnv stepping the same alone in Python
+// Gymnasium's environments stepped from C++ through their Python process,
+// beside gymnasium.vector.SyncVectorEnv stepping the same alone in Python
 // (bench/gymnasium_vector.py), in turn.
 //
 //   qfleet_bridge_benchmark --script=bench/gymnasium_vector.py [--python=P]
@@ -74,8 +74,8 @@ class Bridge {
     Random random(2);
     for (std::vector<int>& row : actions_) {
       for (int i = 0; i < environments_->size(); ++i) {
-        row.push_back(static_cast<int>(
-            random.Below(environments_->spec().num_actions)));
+        row.push_back(
+            static_cast<int>(random.Below(environments_->spec().num_actions)));
       }
     }
   }

@@ -26,9 +26,7 @@ constexpr absl::Duration kConnectPeriod = absl::Milliseconds(50);
 class GymnasiumServer : public EnvironmentServer {
  public:
   GymnasiumServer(const v1::GymnasiumConfig& config, bool quiet)
-      : id_(config.id()),
-        python_(FindPython(config.python())),
-        quiet_(quiet) {
+      : id_(config.id()), python_(FindPython(config.python())), quiet_(quiet) {
     for (const std::string& module : config.imports()) {
       arguments_.push_back(absl::StrCat("--import=", module));
     }
@@ -153,10 +151,9 @@ absl::Status CheckAddress(const v1::RemoteConfig& config) {
       path.size() <= kMaxPath) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("environment.remote.address = \"", config.address(),
-                   "\": allowed is unix:PATH, PATH of 1 to ", kMaxPath,
-                   " bytes"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "environment.remote.address = \"", config.address(),
+      "\": allowed is unix:PATH, PATH of 1 to ", kMaxPath, " bytes"));
 }
 
 }  // namespace

@@ -136,8 +136,7 @@ absl::Status EnvironmentSession::TakeSpec(const v1::MakeReply& made) {
   const v1::TensorSpec& observation = spec.observation();
   if (observation.name() != "observation") {
     return Bad("spec.observation.name",
-               absl::StrCat("\"", observation.name(), "\""),
-               "\"observation\"");
+               absl::StrCat("\"", observation.name(), "\""), "\"observation\"");
   }
   if (observation.dtype() != v1::FLOAT32 && observation.dtype() != v1::UINT8) {
     return Bad("spec.observation.dtype", v1::DType_Name(observation.dtype()),
@@ -146,10 +145,11 @@ absl::Status EnvironmentSession::TakeSpec(const v1::MakeReply& made) {
   int64_t bytes = DTypeBytes(observation.dtype());
   for (int64_t extent : observation.shape()) {
     if (extent < 1 || extent > kMaxRowBytes / bytes) {
-      return Bad("spec.observation.shape",
-                 absl::StrCat("[", absl::StrJoin(observation.shape(), ","), "]"),
-                 absl::StrCat("extents of at least 1 and ", kMaxRowBytes,
-                              " bytes at most"));
+      return Bad(
+          "spec.observation.shape",
+          absl::StrCat("[", absl::StrJoin(observation.shape(), ","), "]"),
+          absl::StrCat("extents of at least 1 and ", kMaxRowBytes,
+                       " bytes at most"));
     }
     bytes *= extent;
   }
@@ -172,9 +172,9 @@ absl::Status EnvironmentSession::CheckState() const {
                                    reply_.observations().size(),
                                    count_ * row_bytes_));
   if (!masks.empty()) {
-    QFLEET_RETURN_IF_ERROR(CheckSize(
-        "action_masks", "bytes", masks.size(),
-        spec_.has_action_mask ? count_ * spec_.num_actions : 0));
+    QFLEET_RETURN_IF_ERROR(
+        CheckSize("action_masks", "bytes", masks.size(),
+                  spec_.has_action_mask ? count_ * spec_.num_actions : 0));
   }
   QFLEET_RETURN_IF_ERROR(CheckNumbers("observation", reply_.observations(),
                                       row_bytes_, spec_.observation.dtype(),
@@ -209,9 +209,9 @@ absl::Status EnvironmentSession::CheckStep() const {
         "final_action_masks", "bytes", masks.size(),
         spec_.has_action_mask ? ended.size() * spec_.num_actions : 0));
   }
-  QFLEET_RETURN_IF_ERROR(
-      CheckNumbers("final_observation", reply_.final_observations(), row_bytes_,
-                   spec_.observation.dtype(), of));
+  QFLEET_RETURN_IF_ERROR(CheckNumbers("final_observation",
+                                      reply_.final_observations(), row_bytes_,
+                                      spec_.observation.dtype(), of));
   return CheckMasks("final_action_mask", masks, spec_.num_actions, of,
                     [&](size_t row) { return reply_.terminated(ended[row]); });
 }

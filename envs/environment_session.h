@@ -33,13 +33,13 @@ class EnvironmentSession {
  public:
   static constexpr absl::Duration kMakePatience = absl::Seconds(60);
 
-  // A reply may take `deadline` from when it is waited for, that to Make at least
-  // kMakePatience: there the other side may have to start.
+  // A reply may take `deadline` from when it is waited for, that to Make at
+  // least kMakePatience: there the other side may have to start.
   EnvironmentSession(FramedSocket socket, absl::Duration deadline)
       : socket_(std::move(socket)), deadline_(deadline) {}
 
-  // Makes request.count() environments, whose first observations are in reply().
-  // Sets the request's protocol.
+  // Makes request.count() environments, whose first observations are in
+  // reply(). Sets the request's protocol.
   absl::Status Make(v1::MakeRequest request);
   const EnvironmentSpec& spec() const { return spec_; }
 
@@ -47,8 +47,9 @@ class EnvironmentSession {
   void StartStep(absl::Span<const int> actions);
   absl::Status FinishStep();
 
-  // Sizes and counts are right, numbers finite, masks 0 or 1 with a legal action.
-  // Where the spec has masks and the reply has none, all actions are legal.
+  // Sizes and counts are right, numbers finite, masks 0 or 1 with a legal
+  // action. Where the spec has masks and the reply has none, all actions are
+  // legal.
   const v1::EnvironmentReply& reply() const { return reply_; }
 
  private:

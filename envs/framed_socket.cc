@@ -46,9 +46,8 @@ absl::StatusOr<FramedSocket> FramedSocket::Connect(const std::string& path) {
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() > kMaxSocketPath) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("path of ", path.size(), " bytes: allowed is 1 to ",
-                     kMaxSocketPath));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "path of ", path.size(), " bytes: allowed is 1 to ", kMaxSocketPath));
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   const int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -1,5 +1,5 @@
-// Messages on a unix stream socket, each preceded by its size in bytes: 4 bytes,
-// little-endian (proto/qfleet/v1/environment.proto).
+// Messages on a unix stream socket, each preceded by its size in bytes: 4
+// bytes, little-endian (proto/qfleet/v1/environment.proto).
 
 #ifndef QFLEET_ENVS_FRAMED_SOCKET_H_
 #define QFLEET_ENVS_FRAMED_SOCKET_H_
@@ -18,8 +18,8 @@ namespace qfleet {
 // The longest path of a unix socket.
 inline constexpr size_t kMaxSocketPath = 107;
 
-// Thread-compatible. After an error the stream is at no message's beginning, and
-// the socket is not to be used any more.
+// Thread-compatible. After an error the stream is at no message's beginning,
+// and the socket is not to be used any more.
 class FramedSocket {
  public:
   // A connected socket, which it closes.

@@ -111,8 +111,7 @@ absl::StatusOr<std::unique_ptr<PythonProcess>> PythonProcess::Start(
   Descriptor input(open("/dev/null", O_RDONLY | O_CLOEXEC));
   Descriptor output(quiet ? memfd_create("output", MFD_CLOEXEC) : -1);
   int ends[2];
-  if (input.fd < 0 || (quiet && output.fd < 0) ||
-      pipe2(ends, O_CLOEXEC) != 0) {
+  if (input.fd < 0 || (quiet && output.fd < 0) || pipe2(ends, O_CLOEXEC) != 0) {
     return absl::ErrnoToStatus(errno, absl::StrCat("cannot start ", python));
   }
   Descriptor from_child(ends[0]);

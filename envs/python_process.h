@@ -26,8 +26,9 @@ std::string FindPython(const std::string& configured);
 class PythonProcess {
  public:
   // Runs `python -m module --fd=N arguments...` in a process group of its own,
-  // with the package qfleet on its path. Its output goes to our stderr, or, if it
-  // is `quiet`, only its last line is kept. INVALID_ARGUMENT if it cannot be run.
+  // with the package qfleet on its path. Its output goes to our stderr, or, if
+  // it is `quiet`, only its last line is kept. INVALID_ARGUMENT if it cannot be
+  // run.
   static absl::StatusOr<std::unique_ptr<PythonProcess>> Start(
       const std::string& python, const std::string& module,
       const std::vector<std::string>& arguments, bool quiet);

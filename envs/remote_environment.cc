@@ -37,11 +37,10 @@ v1::MakeRequest RequestFor(const v1::EnvironmentConfig& config,
 // One line that names the environment.
 absl::Status Named(const absl::Status& status, EnvironmentServer& server) {
   if (status.ok()) return status;
-  return absl::Status(
-      status.code(),
-      absl::StrReplaceAll(
-          absl::StrCat(server.name(), ": ", server.Explain(status)),
-          {{"\n", " "}}));
+  return absl::Status(status.code(),
+                      absl::StrReplaceAll(absl::StrCat(server.name(), ": ",
+                                                       server.Explain(status)),
+                                          {{"\n", " "}}));
 }
 
 absl::Status CheckSpec(const EnvironmentSpec& spec,
@@ -59,9 +58,8 @@ absl::Status CheckSpec(const EnvironmentSpec& spec,
       text(expected.observation(), expected.num_actions(),
            expected.has_action_mask());
   if (found == allowed) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("spec = ", found, ": allowed is environment.spec, ",
-                   allowed));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "spec = ", found, ": allowed is environment.spec, ", allowed));
 }
 
 // A new session, errors without the environment's name.
@@ -147,8 +145,8 @@ absl::Status RemoteVectorEnvironment::BeginAnew(absl::Status loss) {
                           absl::StrCat(named.message(), "; lost ", kMaxLosses,
                                        " times in a row"));
     }
-    spdlog::warn("{}; {} environments begin anew",
-                 std::string(named.message()), size());
+    spdlog::warn("{}; {} environments begin anew", std::string(named.message()),
+                 size());
     session_ = nullptr;
     auto session = OpenSession(config_, *server_, DeadlineOf(config_),
                                RequestFor(config_, seeds_, sessions_++));

@@ -5,9 +5,10 @@
 //     -> one message of observations, rewards, flags -> FinishStep -> Frames
 //
 // What is lost in a step (the process died, hung, or its environment raised) is
-// begun anew with other seeds: results()[i].lost, for all i. An environment that
-// gives what it must not (NaN, another shape) is an error, as is a third loss
-// without kStepsToTrust steps since the one before. Errors name the environment.
+// begun anew with other seeds: results()[i].lost, for all i. An environment
+// that gives what it must not (NaN, another shape) is an error, as is a third
+// loss without kStepsToTrust steps since the one before. Errors name the
+// environment.
 
 #ifndef QFLEET_ENVS_REMOTE_ENVIRONMENT_H_
 #define QFLEET_ENVS_REMOTE_ENVIRONMENT_H_
@@ -32,8 +33,8 @@ class EnvironmentServer {
  public:
   virtual ~EnvironmentServer() = default;
 
-  // A new connection; the one before is closed already. With `patience` it waits
-  // for who is not there yet.
+  // A new connection; the one before is closed already. With `patience` it
+  // waits for who is not there yet.
   virtual absl::StatusOr<FramedSocket> Connect(absl::Duration patience) = 0;
 
   // The session has ended with the error `loss`: what is known of it, in words.
@@ -92,8 +93,8 @@ class RemoteVectorEnvironment : public VectorEnvironment {
   const std::vector<uint64_t> seeds_;
   std::unique_ptr<EnvironmentSession> session_;
   uint64_t sessions_ = 1;
-  int losses_ = 0;       // In a row.
-  int steps_ = 0;        // Since the last one, up to kStepsToTrust.
+  int losses_ = 0;  // In a row.
+  int steps_ = 0;   // Since the last one, up to kStepsToTrust.
 };
 
 }  // namespace qfleet

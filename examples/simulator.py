@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A simulator for qfleet: corridors of ten cells, 1 for the right end, 50 steps.
+"""A simulator for qfleet: corridors of ten cells, 1 for the end, 50 steps.
 
     PYTHONPATH=build/release/python examples/simulator.py PATH
 """

@@ -30,7 +30,7 @@ _PROTOCOL = 1
 
 
 class BadRequest(Exception):
-    """What the other side asked for cannot be; its text is all there is to say."""
+    """What the other side asked for cannot be; its text says all."""
 
 
 def main():

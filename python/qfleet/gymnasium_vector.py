@@ -3,8 +3,8 @@
 The environments are stepped one after another, as
 gymnasium.vector.SyncVectorEnv does it in its mode SAME_STEP: one whose episode
 has ended is reset in the same step, its last observation is kept apart. What
-they give is checked here as far as the arrays that hold it depend on it (shapes);
-numbers are checked by the other side.
+they give is checked here as far as the arrays that hold it depend on it
+(shapes); numbers are checked by the other side.
 """
 
 import copy
@@ -198,7 +198,7 @@ def preprocess_atari(environment, noop_max, frame_skip, screen_size,
 
 
 class LifeLoss(gymnasium.Wrapper):
-    """A lost life terminates the episode; the next one goes on in the same game.
+    """A lost life terminates the episode; the next goes on in the same game.
 
     AtariPreprocessing's own option begins a new game instead.
     """
@@ -218,7 +218,7 @@ class LifeLoss(gymnasium.Wrapper):
 
     def reset(self, *, seed=None, options=None):
         if self._game_goes_on and seed is None:
-            # Baselines' EpisodicLifeEnv does the same: a step without an action.
+            # As Baselines' EpisodicLifeEnv: a step without an action.
             observation, _, terminated, truncated, info = self.env.step(0)
             if terminated or truncated:
                 observation, info = self.env.reset(options=options)

@@ -23,9 +23,9 @@ FakeSimulator::FakeSimulator(Script script, bool masks)
   address.sun_family = AF_UNIX;
   std::strncpy(address.sun_path, path().c_str(), sizeof(address.sun_path) - 1);
   listening_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  EXPECT_EQ(bind(listening_, reinterpret_cast<sockaddr*>(&address),
-                 sizeof(address)),
-            0);
+  EXPECT_EQ(
+      bind(listening_, reinterpret_cast<sockaddr*>(&address), sizeof(address)),
+      0);
   EXPECT_EQ(listen(listening_, 8), 0);
   thread_ = std::thread([this] { Run(); });
 }

@@ -1,7 +1,7 @@
-// A simulator in a thread, which does what a test tells it to. Its environment i
-// counts: the observation is {session, i, step of the episode}, the reward the
-// action. An episode of an even environment terminates after 3 steps, one of an
-// odd environment is truncated after 4.
+// A simulator in a thread, which does what a test tells it to. Its environment
+// i counts: the observation is {session, i, step of the episode}, the reward
+// the action. An episode of an even environment terminates after 3 steps, one
+// of an odd environment is truncated after 4.
 
 #ifndef QFLEET_TESTS_ENVS_FAKE_SIMULATOR_H_
 #define QFLEET_TESTS_ENVS_FAKE_SIMULATOR_H_
@@ -35,9 +35,8 @@ class FakeSimulator {
       std::function<Answer(int session, int step, v1::EnvironmentReply& reply)>;
 
   explicit FakeSimulator(
-      Script script = [](int, int, v1::EnvironmentReply&) {
-        return Answer::kReply;
-      },
+      Script script = [](int, int,
+                         v1::EnvironmentReply&) { return Answer::kReply; },
       bool masks = false);
   ~FakeSimulator();
 

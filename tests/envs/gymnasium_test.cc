@@ -1,5 +1,6 @@
-// Gymnasium's environments in their Python process, well behaved and not. Skipped
-// where there is no Python with Gymnasium (scripts/setup.sh --gymnasium).
+// Gymnasium's environments in their Python process, well behaved and not.
+// Skipped where there is no Python with Gymnasium (scripts/setup.sh
+// --gymnasium).
 
 #include <signal.h>
 #include <stdlib.h>
@@ -134,8 +135,7 @@ TEST_F(GymnasiumTest, ATrajectoryIsGymnasiumsOwn) {
 }
 
 TEST_F(GymnasiumTest, TruncationIsNoTermination) {
-  Vector vector =
-      Make(Config("CartPole-v1", "{\"max_episode_steps\": 3}"), 2);
+  Vector vector = Make(Config("CartPole-v1", "{\"max_episode_steps\": 3}"), 2);
   for (int step = 1; step <= 9; ++step) {
     ASSERT_EQ(vector->Step({step % 2, step % 2}), absl::OkStatus());
     for (const StepResult& result : vector->results()) {
@@ -215,7 +215,8 @@ TEST_F(GymnasiumTest, EachGroupHasAProcessThatGoesWithIt) {
   EXPECT_EQ(FindProcesses("--import=" + module).size(), 0u);
 }
 
-// -------------------------------------------------------------- what goes wrong
+// -------------------------------------------------------------- what goes
+// wrong
 
 TEST_F(GymnasiumTest, WhatCannotBeMadeIsNamedInOneLine) {
   struct Case {
@@ -270,9 +271,10 @@ TEST_F(GymnasiumTest, ThePythonIsTheConfigsOrTheVariables) {
   unsetenv("QFLEET_PYTHON");
 }
 
-class BadStepTest : public GymnasiumTest,
-                    public testing::WithParamInterface<
-                        std::pair<const char*, const char*>> {};
+class BadStepTest
+    : public GymnasiumTest,
+      public testing::WithParamInterface<std::pair<const char*, const char*>> {
+};
 
 TEST_P(BadStepTest, IsAnErrorInOneLineAndNothingOfItIsTaken) {
   const auto& [what, said] = GetParam();
@@ -287,9 +289,9 @@ TEST_P(BadStepTest, IsAnErrorInOneLineAndNothingOfItIsTaken) {
               AllOf(HasSubstr("environment.gymnasium.id = \"Bad-v0\": "
                               "environment 0: "),
                     HasSubstr(said), Not(HasSubstr("\n"))));
-  EXPECT_EQ(std::string(vector->observation(0).begin(),
-                        vector->observation(0).end()),
-            before);
+  EXPECT_EQ(
+      std::string(vector->observation(0).begin(), vector->observation(0).end()),
+      before);
   EXPECT_EQ(vector->results()[0].reward, 6);
 }
 
@@ -324,8 +326,8 @@ TEST_P(LostStepTest, BeginsAnewTwiceAndThenIsAnError) {
   for (int loss = 0; loss < 2; ++loss) {
     ASSERT_EQ(vector->Step({0, 1}), absl::OkStatus());
     ASSERT_EQ(vector->Step({0, 1}), absl::OkStatus());
-    EXPECT_THAT(vector->results(), Each(testing::Field(&StepResult::lost,
-                                                       false)));
+    EXPECT_THAT(vector->results(),
+                Each(testing::Field(&StepResult::lost, false)));
     ASSERT_EQ(vector->Step({0, 1}), absl::OkStatus());
     EXPECT_THAT(vector->results(),
                 Each(testing::Field(&StepResult::lost, true)));
@@ -341,8 +343,9 @@ TEST_P(LostStepTest, BeginsAnewTwiceAndThenIsAnError) {
 
 INSTANTIATE_TEST_SUITE_P(
     , LostStepTest,
-    testing::Values(std::pair("raise", "ValueError: the rope broke "
-                                       "(bad_environments.py:"),
+    testing::Values(std::pair("raise",
+                              "ValueError: the rope broke "
+                              "(bad_environments.py:"),
                     std::pair("exit", "its process exited 9"),
                     std::pair("hang",
                               "no answer in time; its process was killed")),

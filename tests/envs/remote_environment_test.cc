@@ -117,9 +117,9 @@ TEST(RemoteEnvironmentTest, EachEnvironmentHasASeedOfItsOwn) {
   FakeSimulator simulator;
   ASSERT_TRUE(
       MakeVectorEnvironment(simulator.Config(), {.count = 3, .seed = 5}).ok());
-  EXPECT_THAT(simulator.seeds(),
-              ElementsAre(ElementsAre(MixSeed(5, 0), MixSeed(5, 1),
-                                      MixSeed(5, 2))));
+  EXPECT_THAT(
+      simulator.seeds(),
+      ElementsAre(ElementsAre(MixSeed(5, 0), MixSeed(5, 1), MixSeed(5, 2))));
 }
 
 TEST(RemoteEnvironmentTest, TheAddressMayHoldTheActorsNumber) {
@@ -361,10 +361,10 @@ class LossTest : public testing::TestWithParam<Answer> {
 };
 
 TEST_P(LossTest, BeginsAnewWithOtherSeeds) {
-  FakeSimulator simulator([](int session, int step,
-                             v1::EnvironmentReply& reply) {
-    return session == 0 && step == 3 ? Lose(reply) : Answer::kReply;
-  });
+  FakeSimulator simulator(
+      [](int session, int step, v1::EnvironmentReply& reply) {
+        return session == 0 && step == 3 ? Lose(reply) : Answer::kReply;
+      });
   Vector vector = Make(simulator.Config(Deadline()), 2);
   ASSERT_EQ(vector->Step({0, 1}), absl::OkStatus());
   ASSERT_EQ(vector->Step({0, 1}), absl::OkStatus());
@@ -484,13 +484,13 @@ TEST(FramedSocketTest, CarriesMessagesOfAnySize) {
   // More than the socket's buffer holds: both sides wait for one another.
   const std::string large(20 << 20, 'x');
   std::thread sender([&] {
-    for (const std::string& message : {std::string("a"), std::string(), large}) {
+    for (const std::string& message :
+         {std::string("a"), std::string(), large}) {
       EXPECT_TRUE(ours.Send(message, absl::Seconds(60)).ok());
     }
   });
   std::string message;
-  for (const std::string& expected :
-       {std::string("a"), std::string(), large}) {
+  for (const std::string& expected : {std::string("a"), std::string(), large}) {
     ASSERT_TRUE(theirs.Receive(large.size(), absl::Seconds(60), message).ok());
     EXPECT_EQ(message, expected);
   }
@@ -502,8 +502,7 @@ TEST(FramedSocketTest, ARefusedSizeIsNotRead) {
   FramedSocket theirs(pair->second);
   ASSERT_TRUE(pair->first.Send("12345", absl::Seconds(20)).ok());
   std::string message;
-  const absl::Status status =
-      theirs.Receive(4, absl::Seconds(20), message);
+  const absl::Status status = theirs.Receive(4, absl::Seconds(20), message);
   EXPECT_TRUE(absl::IsInvalidArgument(status));
   EXPECT_EQ(Text(status), "message of 5 bytes: allowed is at most 4");
 }
@@ -519,8 +518,7 @@ TEST(FramedSocketTest, GivesUpAtTheDeadlineAndAtTheEnd) {
     EXPECT_TRUE(absl::IsDeadlineExceeded(
         theirs.Send(std::string(16 << 20, 'x'), absl::Milliseconds(1))));
   }
-  EXPECT_TRUE(
-      absl::IsUnavailable(pair->first.Send("x", absl::Seconds(20))));
+  EXPECT_TRUE(absl::IsUnavailable(pair->first.Send("x", absl::Seconds(20))));
 }
 
 }  // namespace

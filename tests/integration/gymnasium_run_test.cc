@@ -95,14 +95,15 @@ class GymnasiumRunTest : public testing::Test {
 
 TEST_F(GymnasiumRunTest, TrainsAndStopsAtItsBound) {
   std::string output;
-  EXPECT_EQ(Run(Train(Config(Marked("CartPole-v1"),
-                             "stop { max_env_steps: 2000 }"),
-                      {"--set=actors.groups=2", "--set=actors.count=2"}),
-                &output),
-            0)
+  EXPECT_EQ(
+      Run(Train(Config(Marked("CartPole-v1"), "stop { max_env_steps: 2000 }"),
+                {"--set=actors.groups=2", "--set=actors.count=2"}),
+          &output),
+      0)
       << output;
   EXPECT_THAT(output, HasSubstr("env steps"));
-  // The resolved config says what the environment is, so that nobody asks again.
+  // The resolved config says what the environment is, so that nobody asks
+  // again.
   EXPECT_EQ(Run({"/bin/grep", "num_actions: 2", run_dir() + "/config.txtpb"},
                 &output),
             0);
@@ -150,8 +151,9 @@ TEST_F(GymnasiumRunTest, AKilledPythonIsRestartedAndTheRunGoesOn) {
     ASSERT_TRUE(train.WaitUntil(
         [&] {
           std::string output;
-          Run({"/bin/grep", "-c", "was killed by signal 9; 4 environments "
-                                  "begin anew",
+          Run({"/bin/grep", "-c",
+               "was killed by signal 9; 4 environments "
+               "begin anew",
                run_dir() + "/logs/actor-0.log"},
               &output);
           return output == absl::StrCat(kill_number, "\n");
@@ -180,8 +182,8 @@ TEST_F(GymnasiumRunTest, AnUnknownIdIsOneLineAndUsage) {
 TEST_F(GymnasiumRunTest, AnEnvironmentThatGivesNaNEndsTheRunInWords) {
   for (const char* solo : {"", "--solo"}) {
     std::filesystem::remove_all(run_dir());
-    std::vector<std::string> command = Train(
-        Config(Marked("Bad-v0", "kwargs: '{\"what\": \"nan\"}'")));
+    std::vector<std::string> command =
+        Train(Config(Marked("Bad-v0", "kwargs: '{\"what\": \"nan\"}'")));
     if (*solo != '\0') command.push_back(solo);
     std::string output;
     EXPECT_EQ(Run(command, &output), 2) << output;
@@ -198,8 +200,8 @@ TEST_F(GymnasiumRunTest, TheExampleSimulatorIsLearned) {
   Process simulator({"/usr/bin/env", FindPython(""),
                      absl::StrCat(kSources, "/examples/simulator.py"), address},
                     directory_.path() + "/simulator.log");
-  ASSERT_TRUE(simulator.WaitUntil(
-      [&] { return std::filesystem::exists(address); }, 60))
+  ASSERT_TRUE(
+      simulator.WaitUntil([&] { return std::filesystem::exists(address); }, 60))
       << simulator.Output();
   const std::string config =
       Config(absl::StrCat("remote { address: 'unix:", address, "' }"),
@@ -223,14 +225,14 @@ TEST_F(GymnasiumRunTest, PongRuns) {
     GTEST_SKIP() << FindPython("")
                  << " has no ale-py: scripts/setup.sh --gymnasium";
   }
-  EXPECT_EQ(Run(Train(absl::StrCat(kSources, "/configs/atari_pong.txtpb"),
-                      {"--set=actors.environments=2",
-                       "--set=replay.min_items=64",
-                       "--set=replay.max_items=2000", "--set=stop.max_updates=3",
-                       "--set=evaluation.period_updates=1000000",
-                       "--set=stop.mean_return=0"}),
-                &output),
-            3)
+  EXPECT_EQ(
+      Run(Train(absl::StrCat(kSources, "/configs/atari_pong.txtpb"),
+                {"--set=actors.environments=2", "--set=replay.min_items=64",
+                 "--set=replay.max_items=2000", "--set=stop.max_updates=3",
+                 "--set=evaluation.period_updates=1000000",
+                 "--set=stop.mean_return=0"}),
+          &output),
+      3)
       << output;
   EXPECT_THAT(output, HasSubstr("updates"));
 }
