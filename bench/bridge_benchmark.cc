@@ -5,6 +5,10 @@
 //   qfleet_bridge_benchmark --script=bench/gymnasium_vector.py [--python=P]
 //       [--cases=cartpole,acrobot,lunar_lander,pong] [--out=FILE]
 
+#include <time.h>
+#include <unistd.h>
+
+#include <fstream>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -13,6 +17,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
@@ -66,6 +71,28 @@ v1::EnvironmentConfig ConfigOf(const Case& which, const Flags& flags) {
   return config;
 }
 
+// User and system time so far of our children that run the server.
+double ServerCpuSeconds() {
+  std::ifstream children(
+      absl::StrCat("/proc/self/task/", getpid(), "/children"));
+  double seconds = 0;
+  for (int pid; children >> pid;) {
+    absl::StatusOr<std::string> command =
+        ReadFile(absl::StrCat("/proc/", pid, "/cmdline"));
+    if (!command.ok() || !absl::StrContains(*command, "environment_server")) {
+      continue;
+    }
+    clockid_t clock = 0;
+    timespec time = {};
+    if (clock_getcpuclockid(pid, &clock) == 0 &&
+        clock_gettime(clock, &time) == 0) {
+      seconds += static_cast<double>(time.tv_sec) +
+                 static_cast<double>(time.tv_nsec) * 1e-9;
+    }
+  }
+  return seconds;
+}
+
 // Random actions, of a list that is made beforehand.
 class Bridge {
  public:
@@ -80,9 +107,11 @@ class Bridge {
     }
   }
 
-  // Environment steps a second.
-  absl::StatusOr<double> Run(double seconds) {
+  // Environment steps a second; `cpu_us`: of CPU time of both processes for
+  // one.
+  absl::StatusOr<double> Run(double seconds, double& cpu_us) {
     const absl::Time begun = absl::Now();
+    const double cpu = OwnCpuSeconds() + ServerCpuSeconds();
     const size_t first = step_;
     double passed = 0;
     do {
@@ -90,8 +119,10 @@ class Bridge {
           environments_->Step(actions_[step_++ % actions_.size()]));
       passed = absl::ToDoubleSeconds(absl::Now() - begun);
     } while (passed < seconds);
-    return static_cast<double>((step_ - first) * environments_->size()) /
-           passed;
+    const auto steps =
+        static_cast<double>((step_ - first) * environments_->size());
+    cpu_us = (OwnCpuSeconds() + ServerCpuSeconds() - cpu) / steps * 1e6;
+    return steps / passed;
   }
 
  private:
@@ -121,12 +152,27 @@ absl::StatusOr<Row> Measure(const Case& which, const Flags& flags) {
              ""};
   QFLEET_RETURN_IF_ERROR(Alternate(
       flags.rounds, row.sides, [&](size_t side) -> absl::StatusOr<double> {
-        if (side == 0) return bridge.Run(flags.round_seconds);
-        return python.AskNumber(absl::StrCat("run ", flags.round_seconds));
+        double cpu_us = 0;
+        absl::StatusOr<double> rate =
+            side == 0
+                ? bridge.Run(flags.round_seconds, cpu_us)
+                : python.AskNumber(absl::StrCat("run ", flags.round_seconds));
+        QFLEET_RETURN_IF_ERROR(rate.status());
+        if (side == 1) {
+          QFLEET_ASSIGN_OR_RETURN(cpu_us, python.AskNumber("cpu"));
+        }
+        row.sides[side].cost_rounds.push_back(cpu_us);
+        return rate;
       }));
-  row.checks = {{"of SyncVectorEnv's rate",
-                 MedianRatio(row.sides[0].rounds, row.sides[1].rounds), true,
-                 kTarget}};
+  // Of the round that is not counted.
+  for (Side& side : row.sides) side.cost_rounds.erase(side.cost_rounds.begin());
+  // The second check hardly depends on what else the machine does.
+  row.checks = {
+      {"of SyncVectorEnv's rate",
+       MedianRatio(row.sides[0].rounds, row.sides[1].rounds), true, kTarget},
+      {"of SyncVectorEnv's CPU time",
+       MedianRatio(row.sides[0].cost_rounds, row.sides[1].cost_rounds), false,
+       1 / kTarget}};
   return row;
 }
 
