@@ -41,13 +41,14 @@ def main():
     parser.add_argument("--import", dest="imports", action="append", default=[])
     parser.add_argument("--atari", type=json.loads, default=None)
     flags = parser.parse_args()
-    if flags.fd is not None:
-        serve(socket.socket(fileno=flags.fd), flags)
-    else:
+    if flags.fd is None:
         listen(flags)
+    serve(socket.socket(fileno=flags.fd), flags)
+    leave()
 
 
 def listen(flags):
+    """Does not return."""
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     if os.path.exists(flags.socket):
         os.unlink(flags.socket)
@@ -58,10 +59,17 @@ def listen(flags):
         connection, _ = server.accept()
         if os.fork() == 0:
             server.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             serve(connection, flags)
-            sys.stderr.flush()
-            os._exit(0)
+            leave()
         connection.close()
+
+
+def leave():
+    """Ends the process without what libraries have to say at its end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def serve(connection, flags):

@@ -12,6 +12,7 @@
 #include "envs/registry.h"
 #include "gtest/gtest.h"
 #include "tests/actor/memory_writer.h"
+#include "tests/envs/fake_simulator.h"
 
 namespace qfleet {
 namespace {
@@ -190,9 +191,61 @@ TEST_F(ActorGroupsTest, ALostEpisodeIsTruncatedAtItsLastObservation) {
     const std::vector<float> last = Q(steps[item.last].observation);
     const double target =
         item.return_ + item.discount * std::max(last[0], last[1]);
-    EXPECT_NEAR(item.priority,
-                std::abs(target - Q(steps[item.first].observation)[item.action]),
-                1e-3 * target);
+    EXPECT_NEAR(
+        item.priority,
+        std::abs(target - Q(steps[item.first].observation)[item.action]),
+        1e-3 * target);
+  }
+}
+
+// A simulator's observation {session, environment, step of the episode}.
+std::vector<float> Told(const WrittenStep& step) {
+  std::vector<float> row(step.observation.size() / sizeof(float));
+  std::memcpy(row.data(), step.observation.data(), step.observation.size());
+  return row;
+}
+
+// The simulator dies in each fifth step, and at last tells a NaN.
+TEST_F(ActorGroupsTest, NothingOfALostOrABadStepOfASimulatorIsStored) {
+  constexpr int kLastSession = 2;
+  FakeSimulator simulator(
+      [](int session, int step, v1::EnvironmentReply& reply) {
+        if (step != 5) return FakeSimulator::Answer::kReply;
+        if (session < kLastSession) return FakeSimulator::Answer::kClose;
+        reply.set_rewards(1, NAN);
+        return FakeSimulator::Answer::kReply;
+      });
+  *config_.mutable_environment() = simulator.Config();
+  auto made = MakeVectorEnvironments(config_.environment(),
+                                     {.count = 2, .seed = 3}, /*groups=*/1);
+  ASSERT_TRUE(made.ok()) << made.status();
+  Use((*made)[0]->spec());
+  MemoryWriter writer;
+  Actor actor(config_.algorithm(), *std::move(made),
+              Explorer({0.5, 0.5}, /*seed=*/4), *policy_, writer);
+  for (int step = 0; step < 14; ++step) ASSERT_TRUE(actor.Step().ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(actor.Step()));
+  EXPECT_EQ(actor.stats().episodes_lost, 2u * 2);
+  for (const auto& [stream, steps] : writer.steps) {
+    // Four steps of each session, which end an episode of three or four.
+    EXPECT_EQ(steps.size(), 3u * (1 + 4 + 1));
+    for (size_t i = 0; i < steps.size(); ++i) {
+      const std::vector<float> told = Told(steps[i]);
+      EXPECT_EQ(told[0], static_cast<float>(i / 6)) << "session";
+      EXPECT_EQ(told[1], static_cast<float>(stream));
+      EXPECT_EQ(steps[i].starts, told[2] == 0);
+      EXPECT_EQ(steps[i].starts, i == 0 || Told(steps[i - 1])[2] >= told[2]);
+    }
+  }
+  for (const WrittenItem& item : writer.items) {
+    const std::vector<WrittenStep>& steps = writer.steps[item.stream];
+    EXPECT_EQ(Told(steps[item.first])[0], Told(steps[item.last])[0])
+        << "an item crosses a loss";
+    EXPECT_TRUE(std::isfinite(item.return_));
+    const bool terminated = item.stream == 0 && Told(steps[item.last])[2] == 3;
+    EXPECT_NEAR(item.discount,
+                terminated ? 0 : std::pow(kGamma, item.last - item.first),
+                1e-6);
   }
 }
 

@@ -184,9 +184,6 @@ TEST_F(GymnasiumRunTest, AnEnvironmentThatGivesNaNEndsTheRunInWords) {
     std::filesystem::remove_all(run_dir());
     std::vector<std::string> command =
         Train(Config(Marked("Bad-v0", "kwargs: '{\"what\": \"nan\"}'")));
-    command.push_back("--set=evaluation.period_updates=200");
-    command.push_back("--set=actors.epsilon_base=0.5");
-    command.push_back("--set=actors.epsilon_exponent=0");
     if (*solo != '\0') command.push_back(solo);
     std::string output;
     EXPECT_EQ(Run(command, &output), 2) << output;
