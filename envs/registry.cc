@@ -16,6 +16,7 @@
 #include "envs/mountain_car.h"
 #include "envs/optimal_execution.h"
 #include "envs/plugin.h"
+#include "envs/remote_environment.h"
 
 namespace qfleet {
 namespace {
@@ -95,6 +96,11 @@ absl::Status CheckBuiltin(const Config& config) {
   return absl::OkStatus();
 }
 
+// In another process.
+bool IsRemote(const Config& config) {
+  return config.has_gymnasium() || config.has_remote();
+}
+
 }  // namespace
 
 std::vector<std::string> EnvironmentIds() {
@@ -104,6 +110,9 @@ std::vector<std::string> EnvironmentIds() {
 }
 
 absl::Status CheckEnvironment(const Config& config) {
+  if (IsRemote(config) && !config.has_id()) {
+    return CheckRemoteEnvironment(config);
+  }
   switch (config.kind_case()) {
     case Config::kGymnasium:
     case Config::kPlugin:
@@ -125,15 +134,23 @@ absl::StatusOr<std::unique_ptr<Environment>> MakeEnvironment(
     const Config& config) {
   QFLEET_RETURN_IF_ERROR(CheckEnvironment(config));
   if (config.has_plugin()) return MakePluginEnvironment(config);
+  if (!config.has_id()) {
+    return absl::UnimplementedError(
+        absl::StrCat("environment.", KindName(config.kind_case()),
+                     ": only vectors of it can be made"));
+  }
   return Find(config.id())->make(config);
 }
 
 absl::StatusOr<EnvironmentSpec> SpecOf(const Config& config) {
+  QFLEET_RETURN_IF_ERROR(CheckEnvironment(config));
   EnvironmentSpec spec;
   if (config.has_spec()) {
     spec.observation = config.spec().observation();
     spec.num_actions = static_cast<int>(config.spec().num_actions());
     spec.has_action_mask = config.spec().has_action_mask();
+  } else if (IsRemote(config)) {
+    QFLEET_ASSIGN_OR_RETURN(spec, RemoteSpec(config));
   } else {
     QFLEET_ASSIGN_OR_RETURN(auto environment, MakeEnvironment(config));
     spec = environment->spec();
@@ -152,6 +169,7 @@ absl::StatusOr<std::unique_ptr<VectorEnvironment>> MakeVectorEnvironment(
 absl::StatusOr<std::vector<std::unique_ptr<VectorEnvironment>>>
 MakeVectorEnvironments(const Config& config, const VectorOptions& options,
                        int groups) {
+  QFLEET_RETURN_IF_ERROR(CheckEnvironment(config));
   groups = std::min(groups, options.count);
   std::vector<std::unique_ptr<VectorEnvironment>> vectors;
   for (int group = 0; group < groups; ++group) {
@@ -159,6 +177,16 @@ MakeVectorEnvironments(const Config& config, const VectorOptions& options,
     for (int i = options.count * group / groups;
          i < options.count * (group + 1) / groups; ++i) {
       seeds.push_back(MixSeed(options.seed, i));
+    }
+    if (IsRemote(config)) {
+      QFLEET_ASSIGN_OR_RETURN(
+          auto vector,
+          RemoteVectorEnvironment::Make(
+              config,
+              MakeEnvironmentServer(config, options.actor, /*quiet=*/false),
+              std::move(seeds)));
+      vectors.push_back(std::move(vector));
+      continue;
     }
     std::vector<std::unique_ptr<Environment>> environments;
     for (size_t i = 0; i < seeds.size(); ++i) {

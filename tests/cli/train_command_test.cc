@@ -378,8 +378,8 @@ TEST_F(TrainCommandTest, EvalRunsTheActorOfTheNewestCheckpoint) {
   std::ofstream(root_ + "/r/checkpoints/checkpoint-000000000007.qfckpt") << "";
   Result result = Run("eval r --episodes=3 --json");
   EXPECT_EQ(result.exit_code, 5);
-  EXPECT_EQ(result.output, "--evaluate=r --episodes=3 --json\n");
-  EXPECT_EQ(Run("eval r").output, "--evaluate=r --episodes=0\n");
+  EXPECT_EQ(result.output, "--evaluate=r --episodes=3 --codec=fp32 --json\n");
+  EXPECT_EQ(Run("eval r").output, "--evaluate=r --episodes=0 --codec=fp32\n");
 }
 
 TEST_F(TrainCommandTest, EvalNamesWhatIsWrongWithItsArguments) {

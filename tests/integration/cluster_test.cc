@@ -321,8 +321,9 @@ TEST_F(ClusterTest, TrainsThroughRelaysInInt8AndGoesOnWhenOneIsKilled) {
   Process train(
       Train({"--set=actors.relays=2", "--set=actors.weight_codec=INT8",
              "--set=stop.mean_return=60", "--set=stop.max_env_steps=1000000",
-             // The first evaluation is after the kill.
-             "--set=evaluation.period_updates=100",
+             // The second evaluation, which can end the run, is long after the
+             // kill.
+             "--set=evaluation.period_updates=3000",
              "--set=stop.max_seconds=100", "--set=learner.report_seconds=0.1"}),
       Log("train"));
   ASSERT_TRUE(train.WaitUntil(
@@ -387,7 +388,7 @@ TEST_F(ClusterTest, EvalSaysWhatAFormOfTheWeightsChanges) {
     EXPECT_GE(result["agreement"], bf16 ? 0.9 : 0.8);
     EXPECT_LE(result["agreement"], 1);
     EXPECT_LE(result["lost_value"], 0.01);
-    EXPECT_GE(result["mean_return"], 0.95 * fp32["mean_return"].get<double>());
+    EXPECT_GE(result["mean_return"], 0.9 * fp32["mean_return"].get<double>());
   }
   EXPECT_EQ(
       RunToEnd({std::string(kBin) + "qfleet", "eval", run_dir_, "--codec=int4"},
