@@ -31,8 +31,14 @@ class ActorTest : public testing::Test {
   void SetUp() override { Use("CartPole-v1"); }
 
   void Use(const std::string& environment_id) {
+    v1::EnvironmentConfig environment;
+    environment.set_id(environment_id);
+    Use(environment);
+  }
+
+  void Use(const v1::EnvironmentConfig& environment_config) {
     config_.Clear();
-    config_.mutable_environment()->set_id(environment_id);
+    *config_.mutable_environment() = environment_config;
     config_.mutable_network()->add_hidden(16);
     config_.mutable_algorithm()->set_n_step(kN);
     config_.mutable_algorithm()->set_gamma(kGamma);
@@ -133,6 +139,37 @@ TEST_F(ActorTest, EveryTransitionStartsOneItem) {
       const bool is_final = steps[i + 1].starts;
       EXPECT_EQ((starts[{stream, i}]), is_final ? 0 : 1)
           << "stream " << stream << " step " << i;
+    }
+  }
+}
+
+// An environment in a shared library whose third step is not finite.
+TEST_F(ActorTest, NothingOfAFailedStepIsStored) {
+  for (int groups : {1, 2}) {
+    v1::EnvironmentConfig environment;
+    environment.mutable_plugin()->set_path(QFLEET_PLUGIN_DIR "/faulty.so");
+    environment.mutable_plugin()->set_options("observation");
+    Use(environment);
+    MemoryWriter writer;
+    std::unique_ptr<Actor> actor = MakeActor(writer, /*epsilon=*/1, groups);
+    absl::Status status;
+    int rounds = 0;
+    while (status.ok() && rounds < 10) {
+      status = actor->Step();
+      ++rounds;
+    }
+    // With two groups a step ends in the next round.
+    EXPECT_EQ(rounds, groups == 1 ? 3 : 4);
+    EXPECT_THAT(std::string(status.message()),
+                testing::HasSubstr("observation[1] = inf"));
+    for (const auto& [stream, steps] : writer.steps) {
+      ASSERT_EQ(steps.size(), 3u) << "the first and two good ones";
+      for (const WrittenStep& step : steps) {
+        float numbers[2];
+        ASSERT_EQ(step.observation.size(), sizeof(numbers));
+        std::memcpy(numbers, step.observation.data(), sizeof(numbers));
+        EXPECT_TRUE(std::isfinite(numbers[0]) && std::isfinite(numbers[1]));
+      }
     }
   }
 }
