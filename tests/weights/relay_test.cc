@@ -29,7 +29,7 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr absl::Duration kPatience = absl::Seconds(20);
+constexpr absl::Duration kPatience = absl::Seconds(60);
 constexpr int kRow = 64;
 
 bool Until(const std::function<bool()>& condition) {
