@@ -38,6 +38,9 @@ struct ActorMetrics {
                                   "Environment steps taken.")),
         episodes(
             metrics.Counter("qfleet_actor_episodes_total", "Episodes ended.")),
+        episodes_lost(metrics.Counter(
+            "qfleet_actor_episodes_lost_total",
+            "Episodes cut because their environment's process was lost.")),
         items(metrics.Counter("qfleet_actor_items_stored_total",
                               "Items that shards acknowledged as stored.")),
         skipped(metrics.Counter("qfleet_actor_items_skipped_total",
@@ -68,6 +71,7 @@ struct ActorMetrics {
 
   prometheus::Counter& env_steps;
   prometheus::Counter& episodes;
+  prometheus::Counter& episodes_lost;
   prometheus::Counter& items;
   prometheus::Counter& skipped;
   prometheus::Counter& items_dropped;
@@ -89,6 +93,7 @@ void Export(const ActorStats& actor, const WriterStats& writer,
             const v1::SubscribeRequest& progress, ActorMetrics& metrics) {
   Advance(metrics.env_steps, static_cast<double>(actor.env_steps));
   Advance(metrics.episodes, static_cast<double>(actor.episodes));
+  Advance(metrics.episodes_lost, static_cast<double>(actor.episodes_lost));
   Advance(metrics.items, static_cast<double>(writer.items_stored));
   Advance(metrics.skipped, static_cast<double>(writer.items_skipped));
   Advance(metrics.items_dropped, static_cast<double>(writer.items_dropped));

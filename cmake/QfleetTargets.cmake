@@ -1,4 +1,4 @@
-# The three kinds of target. Sources are named relative to the calling folder;
+# The kinds of target. Sources are named relative to the calling folder;
 # headers are included by their path from the top.
 
 include(GoogleTest)
@@ -19,6 +19,19 @@ function(qfleet_binary name)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
   target_compile_options(${name} PRIVATE ${QFLEET_WARNINGS})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS})
+endfunction()
+
+# qfleet_plugin(NAME SRCS a.c ... [DEFINES NAME[=VALUE] ...]): an environment in a
+# shared library, build/PRESET/plugins/NAME.so
+function(qfleet_plugin name)
+  cmake_parse_arguments(ARG "" "" "SRCS;DEFINES" ${ARGN})
+  add_library(${name} MODULE ${ARG_SRCS})
+  set_target_properties(${name} PROPERTIES
+    PREFIX "" C_STANDARD 99 C_EXTENSIONS OFF
+    LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/plugins)
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_compile_options(${name} PRIVATE -Wall -Wextra -Wpedantic -Werror)
+  target_compile_definitions(${name} PRIVATE ${ARG_DEFINES})
 endfunction()
 
 # qfleet_test(NAME SRCS a_test.cc ... DEPS lib ... [LABELS grpc torch ...]

@@ -38,6 +38,9 @@ struct StepResult {
   // episode is truncated at the observation that was acted on. A new one has
   // begun.
   bool lost = false;
+  // The environment cannot go on, see Environment::status(): nothing of this
+  // step is to be used.
+  bool failed = false;
 };
 
 // One instance. Thread-compatible. Deterministic given the seed.
@@ -66,8 +69,13 @@ class Environment {
     std::fill(mask.begin(), mask.end(), uint8_t{1});
   }
 
-  // An independent copy: same state, same random sequence.
+  // An independent copy: same state, same random sequence. Null where an
+  // environment cannot be copied; the built-in ones can.
   virtual std::unique_ptr<Environment> Clone() const = 0;
+
+  // Not OK: the last Reset or Step failed, in words. Only environments of
+  // others' code fail; a Step that does says so in its result.
+  virtual absl::Status status() const { return absl::OkStatus(); }
 
   // The whole state, the random sequence included, as bytes for this machine.
   // UNIMPLEMENTED where an environment has no such thing. Load:

@@ -7,10 +7,16 @@
 #include "absl/strings/str_join.h"
 #include "common/random.h"
 #include "common/status_macros.h"
+#include "envs/acrobot.h"
 #include "envs/cartpole.h"
 #include "envs/catch.h"
+#include "envs/channel_hopping.h"
 #include "envs/grid_world.h"
 #include "envs/minatar.h"
+#include "envs/mountain_car.h"
+#include "envs/optimal_execution.h"
+#include "envs/plugin.h"
+#include "envs/remote_environment.h"
 
 namespace qfleet {
 namespace {
@@ -32,13 +38,25 @@ std::unique_ptr<Environment> MakeMinAtarOf(const Config& config) {
   return MakeMinAtar(config.id(), config.minatar());
 }
 
+std::unique_ptr<Environment> MakeChannelHopping(const Config& config) {
+  return std::make_unique<ChannelHopping>(config.channel_hopping());
+}
+
+std::unique_ptr<Environment> MakeOptimalExecution(const Config& config) {
+  return std::make_unique<OptimalExecution>(config.optimal_execution());
+}
+
 constexpr Entry kEnvironments[] = {
+    {"Acrobot-v1", Config::kBuiltin, Make<Acrobot>},
     {"CartPole-v1", Config::kBuiltin, Make<CartPole>},
     {"Catch-v0", Config::kBuiltin, Make<Catch>},
+    {"ChannelHopping-v0", Config::kChannelHopping, MakeChannelHopping},
     {"GridWorld-v0", Config::kBuiltin, Make<GridWorld>},
     {"MinAtar/Asterix-v0", Config::kMinatar, MakeMinAtarOf},
     {"MinAtar/Breakout-v0", Config::kMinatar, MakeMinAtarOf},
     {"MinAtar/Freeway-v0", Config::kMinatar, MakeMinAtarOf},
+    {"MountainCar-v0", Config::kBuiltin, Make<MountainCar>},
+    {"OptimalExecution-v0", Config::kOptimalExecution, MakeOptimalExecution},
 };
 
 // Null: there is none.
@@ -78,6 +96,11 @@ absl::Status CheckBuiltin(const Config& config) {
   return absl::OkStatus();
 }
 
+// In another process.
+bool IsRemote(const Config& config) {
+  return config.has_gymnasium() || config.has_remote();
+}
+
 }  // namespace
 
 std::vector<std::string> EnvironmentIds() {
@@ -87,17 +110,21 @@ std::vector<std::string> EnvironmentIds() {
 }
 
 absl::Status CheckEnvironment(const Config& config) {
+  if (IsRemote(config) && !config.has_id()) {
+    return CheckRemoteEnvironment(config);
+  }
   switch (config.kind_case()) {
     case Config::kGymnasium:
     case Config::kPlugin:
     case Config::kRemote:
       if (config.has_id()) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            "environment.id = \"", config.id(),
-            "\": allowed is none beside environment.",
-            KindName(config.kind_case())));
+        return absl::InvalidArgumentError(
+            absl::StrCat("environment.id = \"", config.id(),
+                         "\": allowed is none beside environment.",
+                         KindName(config.kind_case())));
       }
-      return absl::OkStatus();
+      return config.has_plugin() ? CheckPlugin(config.plugin())
+                                 : absl::OkStatus();
     default:
       return CheckBuiltin(config);
   }
@@ -106,15 +133,24 @@ absl::Status CheckEnvironment(const Config& config) {
 absl::StatusOr<std::unique_ptr<Environment>> MakeEnvironment(
     const Config& config) {
   QFLEET_RETURN_IF_ERROR(CheckEnvironment(config));
+  if (config.has_plugin()) return MakePluginEnvironment(config);
+  if (!config.has_id()) {
+    return absl::UnimplementedError(
+        absl::StrCat("environment.", KindName(config.kind_case()),
+                     ": only vectors of it can be made"));
+  }
   return Find(config.id())->make(config);
 }
 
 absl::StatusOr<EnvironmentSpec> SpecOf(const Config& config) {
+  QFLEET_RETURN_IF_ERROR(CheckEnvironment(config));
   EnvironmentSpec spec;
   if (config.has_spec()) {
     spec.observation = config.spec().observation();
     spec.num_actions = static_cast<int>(config.spec().num_actions());
     spec.has_action_mask = config.spec().has_action_mask();
+  } else if (IsRemote(config)) {
+    QFLEET_ASSIGN_OR_RETURN(spec, RemoteSpec(config));
   } else {
     QFLEET_ASSIGN_OR_RETURN(auto environment, MakeEnvironment(config));
     spec = environment->spec();
@@ -133,6 +169,7 @@ absl::StatusOr<std::unique_ptr<VectorEnvironment>> MakeVectorEnvironment(
 absl::StatusOr<std::vector<std::unique_ptr<VectorEnvironment>>>
 MakeVectorEnvironments(const Config& config, const VectorOptions& options,
                        int groups) {
+  QFLEET_RETURN_IF_ERROR(CheckEnvironment(config));
   groups = std::min(groups, options.count);
   std::vector<std::unique_ptr<VectorEnvironment>> vectors;
   for (int group = 0; group < groups; ++group) {
@@ -141,14 +178,26 @@ MakeVectorEnvironments(const Config& config, const VectorOptions& options,
          i < options.count * (group + 1) / groups; ++i) {
       seeds.push_back(MixSeed(options.seed, i));
     }
+    if (IsRemote(config)) {
+      QFLEET_ASSIGN_OR_RETURN(
+          auto vector,
+          RemoteVectorEnvironment::Make(
+              config,
+              MakeEnvironmentServer(config, options.actor, /*quiet=*/false),
+              std::move(seeds)));
+      vectors.push_back(std::move(vector));
+      continue;
+    }
     std::vector<std::unique_ptr<Environment>> environments;
     for (size_t i = 0; i < seeds.size(); ++i) {
       QFLEET_ASSIGN_OR_RETURN(auto environment, MakeEnvironment(config));
       environments.push_back(std::move(environment));
     }
-    vectors.push_back(std::make_unique<LocalVectorEnvironment>(
+    auto vector = std::make_unique<LocalVectorEnvironment>(
         std::move(environments), seeds, config.frame_stack(),
-        /*own_thread=*/groups > 1));
+        /*own_thread=*/groups > 1);
+    QFLEET_RETURN_IF_ERROR(vector->status());
+    vectors.push_back(std::move(vector));
   }
   return vectors;
 }

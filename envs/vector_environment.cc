@@ -156,9 +156,7 @@ LocalVectorEnvironment::LocalVectorEnvironment(
       environments_(std::move(environments)) {
   for (int i = 0; i < size(); ++i) {
     environments_[i]->Seed(seeds[i]);
-    environments_[i]->Reset(newest(i));
-    if (!mask(i).empty()) environments_[i]->ActionMask(mask(i));
-    BeginEpisode(i);
+    Reset(i);
   }
   if (own_thread) worker_ = std::make_unique<Worker>(*this);
 }
@@ -175,23 +173,37 @@ void LocalVectorEnvironment::StartStep(absl::Span<const int> actions) {
 
 absl::Status LocalVectorEnvironment::FinishStep() {
   if (worker_ != nullptr) worker_->Finish();
-  return absl::OkStatus();
+  return status_;
 }
 
 void LocalVectorEnvironment::StepAll(absl::Span<const int> actions) {
+  if (!status_.ok()) return;
   Advance();
   for (int i = 0; i < size(); ++i) {
     Environment& environment = *environments_[i];
     StepResult& result = mutable_results()[i];
     result = environment.Step(actions[i], newest(i));
+    if (result.failed) return KeepStatus(i);
     if (!mask(i).empty()) environment.ActionMask(mask(i));
     if (result.terminated || result.truncated) {
       KeepFinal(i);
-      environment.Reset(newest(i));
-      if (!mask(i).empty()) environment.ActionMask(mask(i));
-      BeginEpisode(i);
+      Reset(i);
     }
   }
+}
+
+void LocalVectorEnvironment::Reset(int i) {
+  environments_[i]->Reset(newest(i));
+  KeepStatus(i);
+  if (!mask(i).empty()) environments_[i]->ActionMask(mask(i));
+  BeginEpisode(i);
+}
+
+void LocalVectorEnvironment::KeepStatus(int i) {
+  const absl::Status status = environments_[i]->status();
+  if (status.ok() || !status_.ok()) return;
+  status_ = absl::Status(
+      status.code(), absl::StrCat("environment ", i, ": ", status.message()));
 }
 
 absl::StatusOr<v1::VectorEnvironmentState> LocalVectorEnvironment::Save()

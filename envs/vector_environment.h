@@ -99,6 +99,10 @@ class LocalVectorEnvironment : public VectorEnvironment {
                          bool own_thread = false);
   ~LocalVectorEnvironment() override;
 
+  // The first failure of an environment, in the resets of the constructor or
+  // since, which FinishStep gives from then on. Not to be asked for during a step.
+  const absl::Status& status() const { return status_; }
+
   void StartStep(absl::Span<const int> actions) override;
   absl::Status FinishStep() override;
   absl::StatusOr<v1::VectorEnvironmentState> Save() const override;
@@ -108,8 +112,11 @@ class LocalVectorEnvironment : public VectorEnvironment {
   class Worker;
 
   void StepAll(absl::Span<const int> actions);
+  void Reset(int i);
+  void KeepStatus(int i);
 
   const std::vector<std::unique_ptr<Environment>> environments_;
+  absl::Status status_;
   std::unique_ptr<Worker> worker_;  // Null: the caller's thread.
 };
 

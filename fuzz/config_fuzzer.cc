@@ -28,6 +28,13 @@ void Run(const std::string& input) {
       return;
     }
   }
+  // Asking one of these what it is would start a program or open a socket that
+  // the input names.
+  const v1::EnvironmentConfig& environment = config->environment();
+  if (environment.kind_case() >= v1::EnvironmentConfig::kGymnasium &&
+      !environment.has_spec()) {
+    return;
+  }
   const absl::Status status = ResolveConfig(*config);
   if (!status.ok()) {
     Require(!absl::StrContains(status.message(), '\n'), "it is one line");

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <numbers>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -106,6 +107,9 @@ absl::Status Network::AddConvolutions(const v1::NetworkConfig& config,
     height = (height - kernel) / layer.stride() + 1;
     width = (width - kernel) / layer.stride() + 1;
     layers_.push_back({.stride = layer.stride(),
+                       .channels = channels,
+                       .height = height,
+                       .width = width,
                        .in = fan_in,
                        .out = channels * height * width});
   }
@@ -158,35 +162,51 @@ void Network::Repeat(int copies) {
   parameter_count_ = copies * size;
 }
 
+at::Tensor Network::InputNoise(const Layer& layer,
+                               const at::Tensor& noise) const {
+  return noise.narrow(0, layer.noise_offset, layer.in);
+}
+
+at::Tensor Network::OutputNoise(const Layer& layer,
+                                const at::Tensor& noise) const {
+  return noise.narrow(0, layer.noise_offset + layer.in, layer.out);
+}
+
 at::Tensor Network::Linear(const Layer& layer, const at::Tensor* parameters,
-                           const at::Tensor& x, const at::Tensor& noise) const {
+                           const at::Tensor& x, const at::Tensor& noise,
+                           Trace* trace) const {
   if (layer.noise_offset < 0 || !noise.defined()) {
+    if (trace != nullptr) trace->weights.push_back(parameters[0]);
     return at::linear(x, parameters[0], parameters[1]);
   }
-  const at::Tensor in = noise.narrow(0, layer.noise_offset, layer.in);
-  const at::Tensor out =
-      noise.narrow(0, layer.noise_offset + layer.in, layer.out);
-  return at::linear(
-      x, at::addcmul(parameters[0], parameters[2], at::outer(out, in)),
-      at::addcmul(parameters[1], parameters[3], out));
+  const at::Tensor in = InputNoise(layer, noise);
+  const at::Tensor out = OutputNoise(layer, noise);
+  const at::Tensor weight =
+      at::addcmul(parameters[0], parameters[2], at::outer(out, in));
+  if (trace != nullptr) trace->weights.push_back(weight);
+  return at::linear(x, weight, at::addcmul(parameters[1], parameters[3], out));
 }
 
 at::Tensor Network::Forward(absl::Span<const at::Tensor> views,
                             const at::Tensor& observation,
-                            const at::Tensor& noise, int copy) const {
+                            const at::Tensor& noise, int copy,
+                            Trace* trace) const {
   const int64_t rows = observation.size(0);
   std::vector<int64_t> shape = {rows};
   shape.insert(shape.end(), input_shape_.begin(), input_shape_.end());
   at::Tensor x = observation.reshape(shape);
   if (dtype_ == v1::UINT8) x = x.to(at::kFloat).mul_(1.0 / 255);
+  if (trace != nullptr) *trace = {.copy = copy, .noise = noise};
   const at::Tensor* parameters = &views[copy * (views.size() / copies_)];
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
+    if (layer.stride == 0 && x.dim() > 2) x = x.reshape({rows, layer.in});
+    if (trace != nullptr) trace->inputs.push_back(x);
     if (layer.stride > 0) {
+      if (trace != nullptr) trace->weights.push_back(parameters[0]);
       x = at::conv2d(x, parameters[0], parameters[1], layer.stride).relu_();
     } else {
-      if (x.dim() > 2) x = x.reshape({rows, layer.in});
-      x = Linear(layer, parameters, x, noise);
+      x = Linear(layer, parameters, x, noise, trace);
       if (i + 1 < layers_.size()) x = x.relu_();
     }
     parameters += layer.noise_offset < 0 ? 2 : 4;
@@ -196,6 +216,72 @@ at::Tensor Network::Forward(absl::Span<const at::Tensor> views,
   at::Tensor value = x.narrow(1, 0, 1);                 // [B, 1] or [B, 1, N]
   at::Tensor advantage = x.narrow(1, 1, num_actions_);  // [B, A] or [B, A, N]
   return value + advantage - advantage.mean(1, /*keepdim=*/true);
+}
+
+void Network::Backward(absl::Span<const at::Tensor> views, const Trace& trace,
+                       at::Tensor output,
+                       absl::Span<const at::Tensor> gradients) const {
+  const int64_t rows = output.size(0);
+  if (dueling_) {
+    output = at::cat({output.sum(1, /*keepdim=*/true),
+                      output - output.mean(1, /*keepdim=*/true)},
+                     1);
+  }
+  at::Tensor g = output.reshape({rows, -1});
+  const size_t per_copy = views.size() / copies_;
+  const at::Tensor* end =
+      gradients.data() + (trace.copy + 1) * per_copy;  // Of the layer.
+  for (size_t i = layers_.size(); i-- > 0;) {
+    const Layer& layer = layers_[i];
+    const at::Tensor* own = end - (layer.noise_offset < 0 ? 2 : 4);
+    const at::Tensor x = trace.inputs[i].narrow(0, 0, rows);
+    at::Tensor inputs;
+    if (layer.stride > 0) {
+      at::Tensor weight, bias;
+      std::tie(inputs, weight, bias) = at::convolution_backward(
+          g, x, trace.weights[i], own[1].sizes(), {layer.stride, layer.stride},
+          {0, 0}, {1, 1}, /*transposed=*/false, {0, 0}, /*groups=*/1,
+          {i > 0, true, true});
+      own[0].copy_(weight);
+      own[1].copy_(bias);
+    } else {
+      inputs = LinearBackward(layer, own, x, trace.weights[i], trace.noise, g,
+                              /*inputs=*/i > 0);
+    }
+    if (i == 0) break;
+    // Through the layer before's ReLU, whose output x is.
+    g = at::threshold_backward(inputs, x, 0);
+    if (layers_[i - 1].stride > 0 && g.dim() == 2) {
+      const Layer& before = layers_[i - 1];
+      g = g.view({rows, before.channels, before.height, before.width});
+    }
+    end = own;
+  }
+}
+
+at::Tensor Network::LinearBackward(const Layer& layer,
+                                   const at::Tensor* gradients,
+                                   const at::Tensor& x,
+                                   const at::Tensor& weight,
+                                   const at::Tensor& noise,
+                                   const at::Tensor& output,
+                                   bool inputs) const {
+  at::Tensor of_weight = gradients[0], of_bias = gradients[1];
+  at::mm_out(of_weight, output.t(), x);
+  at::sum_out(of_bias, output, 0);
+  if (layer.noise_offset >= 0) {
+    at::Tensor of_sigma = gradients[2], of_bias_sigma = gradients[3];
+    if (noise.defined()) {
+      const at::Tensor out = OutputNoise(layer, noise);
+      at::mul_out(of_sigma, of_weight,
+                  at::outer(out, InputNoise(layer, noise)));
+      at::mul_out(of_bias_sigma, of_bias, out);
+    } else {
+      of_sigma.zero_();
+      of_bias_sigma.zero_();
+    }
+  }
+  return inputs ? output.mm(weight) : at::Tensor();
 }
 
 std::shared_ptr<const Network> Network::On(at::Device device) const {
@@ -228,8 +314,9 @@ FlatParameters::FlatParameters(const Network& network, bool trainable,
         flat_.narrow(0, spec.offset, spec.size).view(spec.shape).detach();
     if (trainable) {
       view.requires_grad_(true);
-      view.mutable_grad() =
-          gradient_.narrow(0, spec.offset, spec.size).view(spec.shape);
+      gradient_views_.push_back(
+          gradient_.narrow(0, spec.offset, spec.size).view(spec.shape));
+      view.mutable_grad() = gradient_views_.back();
     }
     views_.push_back(std::move(view));
   }
@@ -259,26 +346,6 @@ absl::Span<const float> FlatParameters::values() const {
 absl::Span<float> FlatParameters::gradient() {
   if (!gradient_.defined()) return {};
   return absl::MakeSpan(gradient_.data_ptr<float>(), gradient_.numel());
-}
-
-void FlatParameters::Backward(const at::Tensor& loss) {
-  // Where there is no gradient yet, autograd hands over the one it has made.
-  for (at::Tensor& view : views_) view.mutable_grad().reset();
-  loss.backward();
-  float* to = gradient_.data_ptr<float>();
-  for (const at::Tensor& view : views_) {
-    const at::Tensor& from = view.grad();
-    const int64_t size = view.numel();
-    if (!from.defined()) {
-      std::memset(to, 0, size * sizeof(float));
-    } else if (from.is_contiguous()) {
-      std::memcpy(to, from.data_ptr<float>(), size * sizeof(float));
-    } else {
-      c10::NoGradGuard no_gradient;
-      at::from_blob(to, view.sizes(), at::kFloat).copy_(from);
-    }
-    to += size;
-  }
 }
 
 void FlatParameters::ZeroGradient() {

@@ -9,6 +9,9 @@
 //   at::Tensor q = network->Values(
 //       network->Forward(parameters.views(), observation));
 //
+// A backward pass is autograd's, where gradients are enabled, or Backward of a
+// Trace.
+//
 // Layers: convolutions and fully connected ones, each with ReLU, then the head,
 // plain or dueling (Wang et al. 2016: Q = V + A - mean(A)). What the head gives
 // for an action is a value, or N numbers that describe a distribution of
@@ -82,12 +85,29 @@ class Network {
   // Returns of the categorical head's atoms, float32 [N].
   const at::Tensor& support() const { return support_; }
 
+  // What a forward pass leaves for the backward pass.
+  struct Trace {
+    int copy = 0;
+    at::Tensor noise;
+    // Of each layer: what it was given, [B, in...], and, with noise, its weights.
+    std::vector<at::Tensor> inputs;
+    std::vector<at::Tensor> weights;
+  };
+
   // observation [B, observation...] of its dtype (uint8 is scaled to [0, 1])
   // -> what the head gives, float32 [B, actions] or [B, actions, N].
   // `noise`: of NoiseSource::Sample(), or undefined: the mean weights.
   at::Tensor Forward(absl::Span<const at::Tensor> views,
                      const at::Tensor& observation,
-                     const at::Tensor& noise = {}, int copy = 0) const;
+                     const at::Tensor& noise = {}, int copy = 0,
+                     Trace* trace = nullptr) const;
+
+  // The gradient of a scalar by the parameters of the trace's copy, from that by
+  // the output of the first rows of its forward pass, as many as `output` has.
+  // It is set in `gradients`, views as `views`. For small networks on the CPU:
+  // without autograd, whose bookkeeping is a good part of their update.
+  void Backward(absl::Span<const at::Tensor> views, const Trace& trace,
+                at::Tensor output, absl::Span<const at::Tensor> gradients) const;
 
   // The expected returns of what Forward gave, float32 [B, actions].
   at::Tensor Values(const at::Tensor& output) const;
@@ -95,6 +115,7 @@ class Network {
  private:
   struct Layer {
     int64_t stride = 0;  // Of a convolution; 0: fully connected.
+    int64_t channels = 0, height = 0, width = 0;  // Of its output.
     int64_t in = 0;
     int64_t out = 0;
     int64_t noise_offset = -1;  // -1: no noise.
@@ -109,7 +130,17 @@ class Network {
                     double bound, double constant = 0);
   void Repeat(int copies);
   at::Tensor Linear(const Layer& layer, const at::Tensor* parameters,
-                    const at::Tensor& x, const at::Tensor& noise) const;
+                    const at::Tensor& x, const at::Tensor& noise,
+                    Trace* trace) const;
+  // Of the layer's outer product of noise, [out, in], and its outputs', [out].
+  at::Tensor InputNoise(const Layer& layer, const at::Tensor& noise) const;
+  at::Tensor OutputNoise(const Layer& layer, const at::Tensor& noise) const;
+  // Of a layer, from `output` by its outputs to that by its inputs (undefined
+  // where `inputs` is false).
+  at::Tensor LinearBackward(const Layer& layer, const at::Tensor* gradients,
+                            const at::Tensor& x, const at::Tensor& weight,
+                            const at::Tensor& noise, const at::Tensor& output,
+                            bool inputs) const;
 
   std::string signature_;
   v1::DType dtype_ = v1::FLOAT32;
@@ -150,10 +181,12 @@ class FlatParameters {
   const at::Tensor& tensor() const { return flat_; }
   const at::Tensor& gradient_tensor() const { return gradient_; }
 
+  // As views(), of the gradient. Empty unless trainable.
+  absl::Span<const at::Tensor> gradient_views() const {
+    return gradient_views_;
+  }
+
   void ZeroGradient();
-  // The gradient of a scalar, on the CPU, set instead of added to: the backward
-  // pass then has nothing to read and add.
-  void Backward(const at::Tensor& loss);
 
   void CopyFrom(const FlatParameters& other);
 
@@ -161,6 +194,7 @@ class FlatParameters {
   at::Tensor flat_;
   at::Tensor gradient_;
   std::vector<at::Tensor> views_;
+  std::vector<at::Tensor> gradient_views_;
 };
 
 // Noise for the forward passes of a noisy network. Thread-compatible.

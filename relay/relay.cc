@@ -162,17 +162,18 @@ void Relay::Take(std::shared_ptr<const v1::Publication> publication) {
     return;
   }
   taken_ = publication;
+  // Before anybody can have it.
+  exported_->received.Increment();
+  exported_->version.Set(static_cast<double>(taken_->version()));
   absl::Status status = service_->Publish(std::move(publication));
   if (!status.ok()) {
     spdlog::error("{}", std::string(status.message()));
     return;
   }
-  exported_->received.Increment();
   if (exported_->received_at.exchange(absl::GetCurrentTimeNanos()) == 0) {
     spdlog::info("serving from policy version {}", taken_->version());
     server_.SetServing(true);
   }
-  exported_->version.Set(static_cast<double>(taken_->version()));
 }
 
 absl::Status Relay::Report() {

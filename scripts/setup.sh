@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build needs (Debian packages) and configures build/release.
 #
-#   scripts/setup.sh [--libtorch=debian|pip|cuda|PATH] [--tests]
+#   scripts/setup.sh [--libtorch=debian|pip|cuda|PATH] [--tests] [--gymnasium]
 #
 # --libtorch  Debian's package (default), the one that pip installs into .venv,
 #             PyPI's CUDA build, with the parts of CUDA that it needs, in
@@ -9,12 +9,17 @@
 #             or a folder that holds share/cmake/Torch. build/release keeps the
 #             choice until another one is made.
 # --tests     Also what only the tests need.
+# --gymnasium Also Gymnasium, ale-py and Box2D from PyPI in .venv-gymnasium, for
+#             environment { gymnasium { ... } } (docs/environments.md).
 set -euo pipefail
 
 readonly PIP_TORCH=2.13.0
 readonly CUDA_TORCH=2.8.0
 readonly CUDA_HEADERS=(  # What its headers include beyond what it installs.
   nvidia-cuda-cccl-cu12==12.8.90 nvidia-cuda-nvcc-cu12==12.8.93)
+readonly GYMNASIUM=(  # What was tested together.
+  gymnasium==1.4.0 ale-py==0.12.1 box2d==2.3.10 numpy==2.4.6
+  opencv-python-headless==5.0.0.93 protobuf==6.33.0 pygame-ce==2.5.8)
 readonly PACKAGES=(
   build-essential ccache cmake git mold ninja-build
   libabsl-dev libbenchmark-dev libcli11-dev libgloo-dev libgmock-dev
@@ -86,6 +91,18 @@ print(m.version("torch").split("+")[0])' 2>/dev/null) || true
 print(u.find_spec("torch").submodule_search_locations[0])'
 }
 
+# Makes .venv-gymnasium, if it is not there with these versions.
+install_gymnasium() {
+  local folder=${ROOT}/.venv-gymnasium
+  [[ -x ${folder}/bin/python ]] || python3 -m venv "${folder}"
+  if [[ $(cat "${folder}/packages" 2>/dev/null) != "${GYMNASIUM[*]}" ]]; then
+    "${folder}/bin/python" -m pip install --quiet \
+      --disable-pip-version-check "${GYMNASIUM[@]}"
+    echo "${GYMNASIUM[*]}" >"${folder}/packages"
+  fi
+  echo "Gymnasium: ${folder}"
+}
+
 # Configures build/release with CMAKE_PREFIX_PATH = $1, from scratch if that
 # changes; does nothing if all is there (ninja runs CMake again by itself).
 configure() {
@@ -102,12 +119,14 @@ configure() {
 }
 
 choice=
+gymnasium=no
 packages=("${PACKAGES[@]}")
 for argument in "$@"; do
   case ${argument} in
     --libtorch=?*) choice=${argument#*=} ;;
     --tests) packages+=("${TEST_PACKAGES[@]}") ;;
-    *) fail 2 "${argument}: allowed is --libtorch=debian|pip|cuda|PATH, --tests" ;;
+    --gymnasium) gymnasium=yes ;;
+    *) fail 2 "${argument}: allowed is --libtorch=debian|pip|cuda|PATH, --tests, --gymnasium" ;;
   esac
 done
 if [[ -n ${choice} && ${choice} != debian && ${choice} != pip &&
@@ -146,3 +165,4 @@ configure "${prefix}"
 version=$(sed -n 's/.*PACKAGE_VERSION "\(.*\)".*/\1/p' \
   "$(cached Torch_DIR)/TorchConfigVersion.cmake" | head -n 1)
 echo "LibTorch: ${version} (${from}), ${prefix:-/usr}"
+[[ ${gymnasium} == no ]] || install_gymnasium

@@ -25,6 +25,8 @@ for argument in "$@"; do
 done
 
 "${ROOT}/scripts/setup.sh" --tests "${setup[@]}"
+"${ROOT}/scripts/setup.sh" --gymnasium "${setup[@]}" >/dev/null ||
+  echo "scripts/test.sh: no Gymnasium here: its tests are skipped" >&2
 cmake --build "${ROOT}/build/release"
 rm -f "${REPORT}"
 code=0

@@ -1,7 +1,6 @@
 #include "learner/algorithms/iterated_dqn.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
 
 #include "learner/losses.h"
 
@@ -13,18 +12,15 @@ IteratedDqn::Loss IteratedDqn::ComputeLoss(const Batch& batch) {
   const at::Tensor actions = batch["action"].to(at::kLong);
   Loss all;
   for (int i = 0; i < network().copies(); ++i) {
-    at::Tensor target;  // [B]
-    {
-      c10::NoGradGuard no_gradient;
-      const at::Tensor next = Target(batch["next_observation"], i);
-      target = ValueTarget(batch, ValueOf(next, ChooseNext(batch, next, i)));
-    }
-    const at::Tensor q = Online(batch["observation"], i);  // [B, A]
-    const at::Tensor td = target - ValueOf(q, actions);    // [B]
+    const at::Tensor next = Target(batch, i);  // [B, A]
+    const OnlineOutputs online = Online(batch, i);
+    const at::Tensor target =
+        ValueTarget(batch, ValueOf(next, ChooseNext(batch, next, online)));
+    const at::Tensor td = target - ValueOf(online.now, actions);  // [B]
     const at::Tensor loss = WeightedMean(
         Huber(td, config().i_dqn().huber_delta()), batch.weights());
     if (i == 0) {
-      all = {.loss = loss, .td = td, .values = q};
+      all = {.loss = loss, .td = td, .values = online.now};
     } else {
       all.loss = all.loss + loss;
     }

@@ -73,8 +73,9 @@ UpdateResult ValueAlgorithm::Update(const Batch& batch) {
     return collective_ == nullptr ? UpdateOnDevice(batch)
                                   : UpdateTogetherOnDevice(batch);
   }
+  passes_.clear();
   const Loss loss = ComputeLoss(batch);
-  online_.Backward(loss.loss);
+  Backward(loss.loss);
 
   c10::NoGradGuard no_gradient;
   UpdateResult result;
@@ -171,21 +172,67 @@ at::Tensor ValueAlgorithm::Forward(const FlatParameters& parameters,
   return placement_.bf16 ? output.to(at::kFloat) : output;
 }
 
-at::Tensor ValueAlgorithm::Online(const at::Tensor& observation, int copy) {
-  return Forward(online_, observation, copy);
+at::Tensor ValueAlgorithm::Target(const Batch& batch, int copy) {
+  c10::NoGradGuard no_gradient;
+  return Forward(target_, batch["next_observation"], copy);
 }
 
-at::Tensor ValueAlgorithm::Target(const at::Tensor& observation, int copy) {
-  return Forward(target_, observation, copy);
+ValueAlgorithm::OnlineOutputs ValueAlgorithm::Online(const Batch& batch,
+                                                     int copy) {
+  if (!staged()) return TracedOnline(batch, copy);
+  OnlineOutputs outputs;
+  if (config_.double_q()) {
+    c10::NoGradGuard no_gradient;
+    outputs.next = Forward(online_, batch["next_observation"], copy);
+  }
+  outputs.now = Forward(online_, batch["observation"], copy);
+  return outputs;
+}
+
+// Without noise both observations are one batch: one pass over twice as many
+// rows takes less time than two.
+ValueAlgorithm::OnlineOutputs ValueAlgorithm::TracedOnline(const Batch& batch,
+                                                           int copy) {
+  c10::NoGradGuard no_gradient;
+  OnlineOutputs outputs;
+  Pass pass;
+  const auto forward = [&](const at::Tensor& observation,
+                           Network::Trace* trace) {
+    return network_->Forward(online_.views(), observation, NextNoise(), copy,
+                             trace);
+  };
+  if (config_.double_q() && network_->noise_size() == 0) {
+    const at::Tensor both = forward(
+        at::cat({batch["observation"], batch["next_observation"]}), &pass.trace);
+    outputs.now = both.narrow(0, 0, batch.rows());
+    outputs.next = both.narrow(0, batch.rows(), batch.rows());
+  } else {
+    if (config_.double_q()) {
+      outputs.next = forward(batch["next_observation"], nullptr);
+    }
+    outputs.now = forward(batch["observation"], &pass.trace);
+  }
+  outputs.now = outputs.now.detach().requires_grad_();
+  pass.output = outputs.now;
+  passes_.push_back(std::move(pass));
+  return outputs;
+}
+
+void ValueAlgorithm::Backward(const at::Tensor& loss) {
+  loss.backward();
+  c10::NoGradGuard no_gradient;
+  for (const Pass& pass : passes_) {
+    network_->Backward(online_.views(), pass.trace, pass.output.grad(),
+                       online_.gradient_views());
+  }
 }
 
 at::Tensor ValueAlgorithm::ChooseNext(const Batch& batch,
                                       const at::Tensor& target_output,
-                                      int online_copy) {
-  const at::Tensor chooser =
-      config_.double_q() ? Online(batch["next_observation"], online_copy)
-                         : target_output;
-  return Greedy(network_->Values(chooser), batch.Find("next_action_mask"));
+                                      const OnlineOutputs& online) const {
+  return Greedy(network_->Values(config_.double_q() ? online.next
+                                                    : target_output),
+                batch.Find("next_action_mask"));
 }
 
 at::Tensor ValueAlgorithm::ValueTarget(const Batch& batch,

@@ -88,14 +88,19 @@ class ValueAlgorithm : public Algorithm {
   // target moves to its online network by target_tau.
   virtual Moves MovesAfter(int64_t updates) const;
 
-  // The networks' outputs, each pass with noise of its own.
-  at::Tensor Online(const at::Tensor& observation, int copy = 0);
-  at::Tensor Target(const at::Tensor& observation, int copy = 0);
+  // The networks' outputs, each pass with noise of its own. The target's have no
+  // gradient.
+  at::Tensor Target(const Batch& batch, int copy = 0);  // Next observations'.
+  struct OnlineOutputs {
+    at::Tensor now;   // Of the observations, with a gradient.
+    at::Tensor next;  // Of the next ones, without; undefined unless double_q.
+  };
+  OnlineOutputs Online(const Batch& batch, int copy = 0);
 
   // The actions that the bootstrap takes, [B]: legal ones, chosen by the online
-  // network with double_q, else by the target whose output is given.
+  // network with double_q, else by the target.
   at::Tensor ChooseNext(const Batch& batch, const at::Tensor& target_output,
-                        int online_copy = 0);
+                        const OnlineOutputs& online) const;
 
   // The target of a value: return + discount * next, rescaled if so configured.
   at::Tensor ValueTarget(const Batch& batch, const at::Tensor& next) const;
@@ -105,6 +110,10 @@ class ValueAlgorithm : public Algorithm {
  private:
   // ---- On the CPU.
 
+  // Online, and what its backward passes need.
+  OnlineOutputs TracedOnline(const Batch& batch, int copy);
+  // Sets the gradient.
+  void Backward(const at::Tensor& loss);
   // Norm, optimizer, targets.
   void Apply(UpdateResult& result);
   void Move(const Moves& moves);
@@ -171,6 +180,13 @@ class ValueAlgorithm : public Algorithm {
   NoiseSource noise_;
   Collective* const collective_;
   at::Tensor shared_;  // What is summed.
+
+  // On the CPU: the forward passes of this update that have a gradient.
+  struct Pass {
+    Network::Trace trace;
+    at::Tensor output;
+  };
+  std::vector<Pass> passes_;
 
   // On a device: the inputs of the update that is being made.
   at::Tensor noise_input_;

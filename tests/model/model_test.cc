@@ -1,10 +1,13 @@
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fstream>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -103,18 +106,23 @@ TEST(NetworkTest, ObservationsOfIntegersAreRefused) {
               testing::HasSubstr("int32[4]"));
 }
 
-TEST(FlatParametersTest, TheBackwardPassFillsTheFlatGradient) {
+TEST(NetworkTest, TheGradientIsThatOfDifferences) {
   auto network = *Network::Make(Config({6}, true), Spec(v1::FLOAT32, {3}, 2));
   FlatParameters parameters(*network, /*trainable=*/true);
   Random random(3);
   parameters.Initialize(*network, random);
   const at::Tensor x = at::tensor({0.3f, -0.7f, 1.1f}).view({1, 3});
+  c10::NoGradGuard no_gradient;
   auto loss = [&] {
     return network->Forward(parameters.views(), x).pow(2).sum();
   };
   // Twice: gradients are set, not left over.
   for (int pass = 0; pass < 2; ++pass) {
-    parameters.Backward(loss());
+    Network::Trace trace;
+    const at::Tensor output =
+        network->Forward(parameters.views(), x, {}, 0, &trace);
+    network->Backward(parameters.views(), trace, 2 * output,
+                      parameters.gradient_views());
   }
   for (size_t i = 0; i < parameters.values().size(); ++i) {
     const float value = parameters.values()[i];
@@ -126,6 +134,84 @@ TEST(FlatParametersTest, TheBackwardPassFillsTheFlatGradient) {
     parameters.values()[i] = value;
     EXPECT_NEAR(parameters.gradient()[i], (above - below) / (2 * kStep), 2e-3)
         << "parameter " << i;
+  }
+}
+
+// Autograd's, of the first rows of a larger batch.
+void ExpectAutogradsGradient(const v1::Config& config,
+                             const v1::TensorSpec& observation, bool noise,
+                             int copy) {
+  constexpr int64_t kRows = 5;
+  EnvironmentSpec spec;
+  spec.observation = observation;
+  spec.num_actions = 3;
+  auto network = *Network::Make(config, spec);
+  SCOPED_TRACE(network->signature());
+  Random random(3);
+  FlatParameters by_hand(*network, /*trainable=*/true);
+  FlatParameters by_autograd(*network, /*trainable=*/true);
+  by_hand.Initialize(*network, random);
+  by_autograd.CopyFrom(by_hand);
+  at::Tensor drawn;
+  if (noise) drawn = NoiseSource(*network, 5).Sample();
+
+  std::vector<int64_t> shape = {kRows + 3};
+  shape.insert(shape.end(), observation.shape().begin(),
+               observation.shape().end());
+  at::Tensor x = at::empty(shape, at::kFloat);
+  for (int64_t i = 0; i < x.numel(); ++i) {
+    x.data_ptr<float>()[i] = static_cast<float>(random.Uniform(-1, 1));
+  }
+  if (observation.dtype() == v1::UINT8) x = (x.abs() * 255).to(at::kByte);
+
+  const at::Tensor expected = network->Forward(
+      by_autograd.views(), x.narrow(0, 0, kRows), drawn, copy);
+  at::Tensor factors = at::empty(expected.sizes(), at::kFloat);
+  for (int64_t i = 0; i < factors.numel(); ++i) {
+    factors.data_ptr<float>()[i] = static_cast<float>(random.Uniform(-1, 1));
+  }
+  (expected * factors).sum().backward();
+
+  c10::NoGradGuard no_gradient;
+  Network::Trace trace;
+  const at::Tensor output =
+      network->Forward(by_hand.views(), x, drawn, copy, &trace);
+  EXPECT_TRUE(at::allclose(output.narrow(0, 0, kRows), expected, 1e-4, 1e-6));
+  network->Backward(by_hand.views(), trace, factors, by_hand.gradient_views());
+  double largest = 0;
+  for (float value : by_autograd.gradient()) {
+    largest = std::max(largest, std::abs(static_cast<double>(value)));
+  }
+  EXPECT_GT(largest, 0.01);
+  EXPECT_THAT(
+      by_hand.gradient(),
+      testing::Pointwise(testing::FloatNear(1e-5 * std::max(1.0, largest)),
+                         by_autograd.gradient()));
+}
+
+TEST(NetworkTest, TheGradientIsAutograds) {
+  const v1::TensorSpec numbers = Spec(v1::FLOAT32, {4}, 3).observation;
+  const v1::TensorSpec image = Spec(v1::UINT8, {2, 9, 8}, 3).observation;
+  for (bool dueling : {false, true}) {
+    for (bool noisy : {false, true}) {
+      v1::Config config = Config({6, 7}, dueling);
+      config.mutable_network()->set_noisy(noisy);
+      ExpectAutogradsGradient(config, numbers, noisy, 0);
+      // With the mean weights of a noisy network.
+      ExpectAutogradsGradient(config, numbers, /*noise=*/false, 0);
+      for (auto [channels, stride] : {std::pair(3, 2), {4, 1}}) {
+        v1::ConvolutionConfig& layer =
+            *config.mutable_network()->add_convolutions();
+        layer.set_channels(channels);
+        layer.set_kernel(2);
+        layer.set_stride(stride);
+      }
+      ExpectAutogradsGradient(config, image, noisy, 0);
+      config.mutable_algorithm()->mutable_qr_dqn()->set_quantiles(5);
+      ExpectAutogradsGradient(config, image, noisy, 0);
+      config.mutable_algorithm()->mutable_i_dqn()->set_networks(3);
+      ExpectAutogradsGradient(config, image, noisy, 1);
+    }
   }
 }
 

@@ -1,0 +1,1 @@
+"""qfleet's Python side (docs/environments.md)."""
