@@ -399,10 +399,12 @@ TEST_F(ClusterTest, EvalSaysWhatAFormOfTheWeightsChanges) {
     EXPECT_EQ(result["fp32_mean_return"], fp32["mean_return"]);
     EXPECT_EQ(result["states"], result["mean_length"].get<double>() * 20);
     EXPECT_NEAR(result["byte_ratio"], bf16 ? 0.5 : 0.2758, 1e-4);
-    EXPECT_GE(result["agreement"], bf16 ? 0.9 : 0.8);
+    // A policy that has nothing to do with it: a half, and a return of 10.
+    EXPECT_GE(result["agreement"], bf16 ? 0.9 : 0.7);
     EXPECT_LE(result["agreement"], 1);
-    EXPECT_LE(result["lost_value"], 0.01);
-    EXPECT_GE(result["mean_return"], 0.95 * fp32["mean_return"].get<double>());
+    EXPECT_LE(result["lost_value"], bf16 ? 0.001 : 0.01);
+    EXPECT_GE(result["mean_return"],
+              (bf16 ? 0.95 : 0.5) * fp32["mean_return"].get<double>());
   }
   EXPECT_EQ(
       RunToEnd({std::string(kBin) + "qfleet", "eval", run_dir_, "--codec=int4"},
