@@ -23,7 +23,7 @@ struct EvalFlags {
   std::string run_dir;
   int episodes = 0;  // 0: as the run's config says.
   bool json = false;
-  std::string codec = "fp32";
+  std::string codec;  // Empty: FP32.
 };
 
 // Becomes qfleet-actor; returns only if it cannot.
@@ -43,8 +43,10 @@ absl::Status RunEval(const EvalFlags& flags) {
   QFLEET_ASSIGN_OR_RETURN(std::string binaries, BinaryDirectory());
   std::vector<std::string> command = {
       binaries + "/qfleet-actor", absl::StrCat("--evaluate=", flags.run_dir),
-      absl::StrCat("--episodes=", flags.episodes),
-      absl::StrCat("--codec=", flags.codec)};
+      absl::StrCat("--episodes=", flags.episodes)};
+  if (!flags.codec.empty()) {
+    command.push_back(absl::StrCat("--codec=", flags.codec));
+  }
   if (flags.json) command.push_back("--json");
   for (const auto& [name, value] : ThreadEnvironment(1)) {
     setenv(name.c_str(), value.c_str(), 1);
@@ -71,8 +73,7 @@ void AddEvalCommand(CLI::App& app, int& exit_code) {
       ->add_option("--codec", flags->codec,
                    "The form that actors get the weights in (fp32, bf16, "
                    "int8): what it changes")
-      ->check(CLI::IsMember({"fp32", "bf16", "int8"}, CLI::ignore_case))
-      ->capture_default_str();
+      ->check(CLI::IsMember({"fp32", "bf16", "int8"}, CLI::ignore_case));
   command->add_flag("--json", flags->json, "Print JSON");
   command->callback(
       [flags, &exit_code] { exit_code = Fail("qfleet", RunEval(*flags)); });

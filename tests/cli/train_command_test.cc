@@ -378,8 +378,10 @@ TEST_F(TrainCommandTest, EvalRunsTheActorOfTheNewestCheckpoint) {
   std::ofstream(root_ + "/r/checkpoints/checkpoint-000000000007.qfckpt") << "";
   Result result = Run("eval r --episodes=3 --json");
   EXPECT_EQ(result.exit_code, 5);
-  EXPECT_EQ(result.output, "--evaluate=r --episodes=3 --codec=fp32 --json\n");
-  EXPECT_EQ(Run("eval r").output, "--evaluate=r --episodes=0 --codec=fp32\n");
+  EXPECT_EQ(result.output, "--evaluate=r --episodes=3 --json\n");
+  EXPECT_EQ(Run("eval r").output, "--evaluate=r --episodes=0\n");
+  EXPECT_EQ(Run("eval r --codec=int8").output,
+            "--evaluate=r --episodes=0 --codec=int8\n");
 }
 
 TEST_F(TrainCommandTest, EvalNamesWhatIsWrongWithItsArguments) {
@@ -389,6 +391,9 @@ TEST_F(TrainCommandTest, EvalNamesWhatIsWrongWithItsArguments) {
   Result episodes = Run("eval r --episodes=0");
   EXPECT_EQ(episodes.exit_code, 2);
   EXPECT_THAT(episodes.output, HasSubstr("--episodes"));
+  Result codec = Run("eval r --codec=int4");
+  EXPECT_EQ(codec.exit_code, 2);
+  EXPECT_THAT(codec.output, HasSubstr("int4 not in {fp32,bf16,int8}"));
 }
 
 TEST_F(TrainCommandTest, ConfigPrintsWhatItReads) {

@@ -320,29 +320,43 @@ TEST_F(ClusterTest, AStoppedRunIsResumedWithAllItsProcesses) {
 TEST_F(ClusterTest, TrainsThroughRelaysInInt8AndGoesOnWhenOneIsKilled) {
   Process train(
       Train({"--set=actors.relays=2", "--set=actors.weight_codec=INT8",
-             "--set=stop.mean_return=60", "--set=stop.max_env_steps=1000000",
-             // The second evaluation, which can end the run, is long after the
-             // kill.
-             "--set=evaluation.period_updates=3000",
-             "--set=stop.max_seconds=100", "--set=learner.report_seconds=0.1"}),
+             "--set=stop.mean_return=1000", "--set=learner.report_seconds=0.1",
+             "--set=evaluation.period_updates=100"}),
       Log("train"));
+  const auto log = [this](const std::string& name) {
+    std::ostringstream text;
+    text << std::ifstream(run_dir_ + "/logs/" + name + ".log").rdbuf();
+    return text.str();
+  };
   ASSERT_TRUE(train.WaitUntil(
       [this] { return Updates() > 20 && Reports().back()["actors"] == 2; },
       120))
       << train.Output();
   for (pid_t pid : Ours({"--index=0"})) kill(pid, SIGKILL);
-  ASSERT_TRUE(train.WaitFor(200)) << train.Output();
-  EXPECT_EQ(train.exit_code(), 0) << train.Output();
-  EXPECT_THAT(train.Output(), HasSubstr("reached: mean return"));
-  const nlohmann::json last = Reports().back();
-  EXPECT_GT(last["episodes"], 0);
-  EXPECT_GT(last["weight_age_seconds"], 0);
+  const std::string serves = "serving from policy version";
+  ASSERT_TRUE(train.WaitUntil(
+      [&] {
+        const std::string text = log("relay-0");
+        return text.find(serves) != text.rfind(serves);
+      },
+      120))
+      << train.Output();
+  EXPECT_THAT(train.Output(),
+              HasSubstr("relay-0 was killed by signal 9; restarting"));
+  const uint64_t before = Updates();
+  ASSERT_TRUE(train.WaitUntil(
+      [&] {
+        const nlohmann::json last = Reports().back();
+        return last["actors"] == 2 && last["updates"] > before + 100 &&
+               last["episodes"] > 0 && last.contains("evaluation");
+      },
+      120))
+      << train.Output();
+  train.Signal(SIGTERM);
+  ASSERT_TRUE(train.WaitFor(60)) << train.Output();
   for (const char* name : {"relay-0", "relay-1"}) {
-    std::ifstream file(run_dir_ + "/logs/" + name + ".log");
-    std::ostringstream log;
-    log << file.rdbuf();
-    EXPECT_THAT(log.str(), HasSubstr("serving from policy version"));
-    EXPECT_THAT(log.str(), HasSubstr("stopped; "));  // Orderly, at the end.
+    EXPECT_THAT(log(name), HasSubstr(serves));
+    EXPECT_THAT(log(name), HasSubstr("stopped; "));  // Orderly, at the end.
   }
   // The evaluated policy is kept as it was learned, whatever the actors had.
   auto checkpoint = ReadNewestCheckpoint(run_dir_ + "/checkpoints");
@@ -387,8 +401,9 @@ TEST_F(ClusterTest, EvalSaysWhatAFormOfTheWeightsChanges) {
     EXPECT_NEAR(result["byte_ratio"], bf16 ? 0.5 : 0.2758, 1e-4);
     EXPECT_GE(result["agreement"], bf16 ? 0.9 : 0.8);
     EXPECT_LE(result["agreement"], 1);
-    EXPECT_LE(result["lost_value"], 0.01);
-    EXPECT_GE(result["mean_return"], 0.9 * fp32["mean_return"].get<double>());
+    EXPECT_LE(result["lost_value"], bf16 ? 0.001 : 0.01);
+    EXPECT_GE(result["mean_return"],
+              (bf16 ? 0.95 : 0.9) * fp32["mean_return"].get<double>());
   }
   EXPECT_EQ(
       RunToEnd({std::string(kBin) + "qfleet", "eval", run_dir_, "--codec=int4"},

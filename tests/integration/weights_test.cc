@@ -187,7 +187,9 @@ TEST_F(WeightsTest, AnActorThatWasThereFirstConnectsSoon) {
          "--config=" QFLEET_SOURCE_DIR "/configs/cartpole.txtpb",
          "--set=network.hidden=128", "--set=cluster.learner=" + address(),
          "--set=cluster.replay=unix:" + directory_ + "/none"},
-        directory_ + "/actor.log");
+        // Not the last round's words, which the new one may not have cut off
+        // yet.
+        directory_ + "/actor-" + std::to_string(round) + ".log");
     ASSERT_TRUE(actor.WaitUntil(
         [&] {
           return actor.Output().find("not connected") != std::string::npos;
