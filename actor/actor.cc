@@ -233,10 +233,14 @@ absl::StatusOr<v1::ActorState> Actor::Save() const {
 }
 
 absl::Status Actor::Load(const v1::ActorState& state) {
+  if (groups_.size() != 1) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("saved actor: allowed is one group of environments, not ",
+                     groups_.size()));
+  }
   const auto streams = static_cast<int>(streams_.size());
-  QFLEET_RETURN_IF_ERROR(
-      groups_[0].environments->Load(state.environments()));
-  if (groups_.size() != 1 || state.streams_size() != streams ||
+  QFLEET_RETURN_IF_ERROR(groups_[0].environments->Load(state.environments()));
+  if (state.streams_size() != streams ||
       !explorer_.Load(state.explorer())) {
     return absl::FailedPreconditionError(absl::StrCat(
         "saved actor: ", state.streams_size(), " streams, a generator of ",

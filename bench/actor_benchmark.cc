@@ -18,7 +18,6 @@
 #include "bench/child_process.h"
 #include "bench/report.h"
 #include "bench/servers.h"
-#include "common/files.h"
 #include "common/hash.h"
 #include "common/process.h"
 #include "common/random.h"
@@ -226,14 +225,11 @@ absl::Status Measure(Flags flags) {
   QFLEET_ASSIGN_OR_RETURN(Row row, LoopRow(flags));
   report.Add(std::move(row));
   report.PrintChecks();
-  if (flags.out.empty()) return absl::OkStatus();
-  const nlohmann::json json = {{"machine", MachineText()},
-                               {"date", date},
-                               {"libtorch", torch},
-                               {"rounds", flags.rounds},
-                               {"round_seconds", flags.round_seconds},
-                               {"rows", report.Json()}};
-  return WriteFileAtomically(flags.out, absl::StrCat(json.dump(1), "\n"));
+  return report.Write(flags.out,
+                      {{"date", date},
+                       {"libtorch", torch},
+                       {"rounds", flags.rounds},
+                       {"round_seconds", flags.round_seconds}});
 }
 
 int Main(int argc, char** argv) {

@@ -2,7 +2,7 @@
 // beside gymnasium.vector.SyncVectorEnv stepping the same alone in Python
 // (bench/gymnasium_vector.py), in turn.
 //
-//   qfleet_bridge_benchmark --script=bench/gymnasium_vector.py [--python=P]
+//   bridge_benchmark --script=bench/gymnasium_vector.py [--python=P]
 //       [--cases=cartpole,acrobot,lunar_lander,pong] [--out=FILE]
 
 #include <time.h>
@@ -192,19 +192,16 @@ absl::Status MeasureAll(Flags flags) {
     report.Add(std::move(row));
   }
   report.PrintChecks();
-  if (flags.out.empty()) return absl::OkStatus();
-  const nlohmann::json json = {{"machine", MachineText()},
-                               {"date", date},
-                               {"rounds", flags.rounds},
-                               {"round_seconds", flags.round_seconds},
-                               {"rows", report.Json()}};
-  return WriteFileAtomically(flags.out, absl::StrCat(json.dump(1), "\n"));
+  return report.Write(flags.out,
+                      {{"date", date},
+                       {"rounds", flags.rounds},
+                       {"round_seconds", flags.round_seconds}});
 }
 
 int Main(int argc, char** argv) {
   TuneProcess();
   CLI::App app("The Gymnasium bridge beside gymnasium.vector",
-               "qfleet_bridge_benchmark");
+               "bridge_benchmark");
   Flags flags;
   app.add_option("--python", flags.python,
                  "Python with gymnasium; as environment.gymnasium.python");
@@ -216,9 +213,9 @@ int Main(int argc, char** argv) {
   app.add_option("--round_seconds", flags.round_seconds)->capture_default_str();
   app.add_option("--out", flags.out, "JSON file");
   if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
-  InitLog("qfleet_bridge_benchmark");
+  InitLog("bridge_benchmark");
   const absl::Status status = MeasureAll(std::move(flags));
-  return status.ok() ? kExitReached : Fail("qfleet_bridge_benchmark", status);
+  return status.ok() ? kExitReached : Fail("bridge_benchmark", status);
 }
 
 }  // namespace

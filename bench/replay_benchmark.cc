@@ -19,7 +19,6 @@
 #include "bench/raw_grpc.h"
 #include "bench/report.h"
 #include "bench/rows.h"
-#include "common/files.h"
 #include "common/process.h"
 #include "common/status_macros.h"
 #include "spdlog/spdlog.h"
@@ -77,13 +76,10 @@ absl::Status Measure(Flags flags) {
     QFLEET_RETURN_IF_ERROR(MeasureRow(row, flags.rows, report));
   }
   report.PrintChecks();
-  if (flags.out.empty()) return absl::OkStatus();
-  const nlohmann::json json = {{"machine", MachineText()},
-                               {"date", date},
-                               {"rounds", flags.rows.rounds},
-                               {"round_seconds", flags.round_seconds},
-                               {"rows", report.Json()}};
-  return WriteFileAtomically(flags.out, absl::StrCat(json.dump(1), "\n"));
+  return report.Write(flags.out,
+                      {{"date", date},
+                       {"rounds", flags.rows.rounds},
+                       {"round_seconds", flags.round_seconds}});
 }
 
 int Main(int argc, char** argv) {

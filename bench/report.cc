@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/files.h"
 
 namespace qfleet::bench {
 namespace {
@@ -141,10 +142,13 @@ void Report::PrintChecks() const {
   std::cout << std::flush;
 }
 
-nlohmann::json Report::Json() const {
-  nlohmann::json rows = nlohmann::json::array();
-  for (const Row& row : rows_) rows.push_back(JsonOf(row));
-  return rows;
+absl::Status Report::Write(const std::string& path,
+                           nlohmann::json about) const {
+  if (path.empty()) return absl::OkStatus();
+  about["machine"] = MachineText();
+  about["rows"] = nlohmann::json::array();
+  for (const Row& row : rows_) about["rows"].push_back(JsonOf(row));
+  return WriteFileAtomically(path, absl::StrCat(about.dump(1), "\n"));
 }
 
 }  // namespace qfleet::bench

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "nlohmann/json.hpp"
 
@@ -59,7 +60,8 @@ class Report {
 
   // All checks as a table.
   void PrintChecks() const;
-  nlohmann::json Json() const;
+  // Writes a JSON file: `about`, the machine, the rows. An empty path: nothing.
+  absl::Status Write(const std::string& path, nlohmann::json about) const;
 
  private:
   std::vector<Row> rows_;

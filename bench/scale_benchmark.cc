@@ -357,10 +357,7 @@ absl::Status Measure(Flags flags) {
     for (Row& row : rows) report.Add(std::move(row));
   }
   report.PrintChecks();
-  if (flags.out.empty()) return absl::OkStatus();
-  const nlohmann::json json = {
-      {"machine", MachineText()}, {"date", date}, {"rows", report.Json()}};
-  return WriteFileAtomically(flags.out, absl::StrCat(json.dump(1), "\n"));
+  return report.Write(flags.out, {{"date", date}});
 }
 
 int Main(int argc, char** argv) {

@@ -110,24 +110,15 @@ std::vector<std::string> EnvironmentIds() {
 }
 
 absl::Status CheckEnvironment(const Config& config) {
-  if (IsRemote(config) && !config.has_id()) {
-    return CheckRemoteEnvironment(config);
+  if (!IsRemote(config) && !config.has_plugin()) return CheckBuiltin(config);
+  if (config.has_id()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "environment.id = \"", config.id(),
+        "\": allowed is none beside environment.",
+        KindName(config.kind_case())));
   }
-  switch (config.kind_case()) {
-    case Config::kGymnasium:
-    case Config::kPlugin:
-    case Config::kRemote:
-      if (config.has_id()) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("environment.id = \"", config.id(),
-                         "\": allowed is none beside environment.",
-                         KindName(config.kind_case())));
-      }
-      return config.has_plugin() ? CheckPlugin(config.plugin())
-                                 : absl::OkStatus();
-    default:
-      return CheckBuiltin(config);
-  }
+  return config.has_plugin() ? CheckPlugin(config.plugin())
+                             : CheckRemoteEnvironment(config);
 }
 
 absl::StatusOr<std::unique_ptr<Environment>> MakeEnvironment(

@@ -254,6 +254,10 @@ TEST_F(ActorGroupsTest, SeveralGroupsCannotBeSaved) {
   MemoryWriter writer;
   std::unique_ptr<Actor> actor = MakeActor(writer, /*epsilon=*/1, /*groups=*/2);
   EXPECT_EQ(actor->Save().status().code(), absl::StatusCode::kUnimplemented);
+  std::unique_ptr<Actor> one = MakeActor(writer, /*epsilon=*/1, /*groups=*/1);
+  absl::StatusOr<v1::ActorState> state = one->Save();
+  ASSERT_TRUE(state.ok());
+  EXPECT_EQ(actor->Load(*state).code(), absl::StatusCode::kFailedPrecondition);
 }
 
 }  // namespace
