@@ -6,8 +6,8 @@
 # `qfleet plot --group`) to build/release/bench/learning. The settings of an
 # environment differ in their algorithm alone.
 #
-# breakout, freeway and asterix are MinAtar's: a million steps each, half an hour
-# of a core for each seed.
+# asterix, breakout, freeway, seaquest and space_invaders are MinAtar's: a
+# million steps each, half an hour of a core for each seed.
 #
 #   bench/learning.sh [SEEDS [ENVIRONMENT...]]     default 5 cartpole catch
 #

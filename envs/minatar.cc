@@ -108,8 +108,8 @@ std::unique_ptr<Environment> MakeOneOf(absl::string_view id,
 
 std::unique_ptr<Environment> MakeMinAtar(absl::string_view id,
                                          const v1::MinAtarConfig& options) {
-  return MakeOneOf<minatar::Asterix, minatar::Breakout, minatar::Freeway>(
-      id, options);
+  return MakeOneOf<minatar::Asterix, minatar::Breakout, minatar::Freeway,
+                   minatar::Seaquest, minatar::SpaceInvaders>(id, options);
 }
 
 }  // namespace qfleet

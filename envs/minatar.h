@@ -69,6 +69,53 @@
 //              the game ends there, so that a value that stops there is one of
 //              something else than what is seen. Returns are the same.
 // optimum      not known; at most 92, without a car in the way
+//
+// MinAtar/Seaquest-v0: shoot fish and submarines, bring up divers in time.
+//
+// channels     0: the player's front, 1: its back, 2: the player's bullets,
+//              3: where fish, submarines and divers were before they moved
+//              last, 4: submarines' bullets, 5: fish, 6: submarines, 7: oxygen,
+//              a cell of the bottom row for each 20 steps that are left, 8:
+//              divers aboard, cells of the bottom row, 9: divers
+// actions      left, up, right and down move the player by a cell in rows 0 to
+//              8, row 0 being the surface; fire shoots ahead, once in 5 steps
+// dynamics     Every `spawn_speed` steps a fish (2 of 3 times) or a submarine
+//              comes from the left or the right into one of the rows 1 to 8,
+//              unless others swim against it there, and crosses it, a cell
+//              every `move_speed` + 1 steps. A diver comes every 30 steps,
+//              moves every 6 and is taken aboard where the player meets it, up
+//              to 6. Submarines shoot ahead every 11 steps. Bullets fly a cell
+//              a step. Under water oxygen lasts for 200 steps. Who surfaces
+//              gets it back and loses a diver, or, with 6, all of them; with
+//              difficulty_ramping spawn_speed then falls by 1, from 20 to 1,
+//              and every other time move_speed, from 5 to 2.
+// reward       1 for each fish and submarine that is shot; for 6 divers 1 for
+//              each cell of oxygen that is left
+// terminated   when an enemy or its bullet meets the player's front, when there
+//              is no oxygen, when the player surfaces without a diver
+// truncated    never
+//
+// Bringing up 6 divers leaves -1 aboard, as in MinAtar 1.0.15, though not in
+// its description: the next diver makes it 0, with which surfacing is the end.
+// Below 0 it is not, and takes one more each time.
+//
+// MinAtar/SpaceInvaders-v0: shoot the aliens before they are down.
+//
+// channels     0: cannon, 1: aliens, 2: aliens if they go left, 3: aliens if
+//              they go right, 4: the cannon's bullets, 5: the aliens' bullets
+// actions      left and right move the cannon by a cell along the bottom row;
+//              fire shoots upwards, once in 5 steps
+// dynamics     24 aliens, 4 rows of 6, move a cell sideways every 12 steps, or
+//              as many as there are aliens, if these are fewer. Where one is at
+//              the wall, all come down by a row and turn instead. Every 10
+//              steps the lowest of the column nearest to the cannon shoots.
+//              Bullets fly a cell a step. After the last alien 24 new ones
+//              come; with difficulty_ramping their 12 steps fall by 1 each
+//              time, to 6.
+// reward       1 for each alien
+// terminated   when an alien or its bullet meets the cannon, when an alien
+//              would come down from the bottom row
+// truncated    never
 
 #ifndef QFLEET_ENVS_MINATAR_H_
 #define QFLEET_ENVS_MINATAR_H_

@@ -147,6 +147,128 @@ struct Freeway {
   void DrawSpeeds(Draw draw);
 };
 
+struct Seaquest {
+  static constexpr const char* kId = "MinAtar/Seaquest-v0";
+  static constexpr int kChannels = 10;
+  static constexpr int kLowestRow = 8;
+  static constexpr int kMaxOxygen = 200;
+  static constexpr int kMaxDivers = 6;
+  static constexpr int kLeastDivers = -1000000;  // See Surface.
+  static constexpr int kSpawnSpeed = 20;
+  static constexpr int kMoveSpeed = 5;
+  static constexpr int kMinMoveSpeed = 2;
+  static constexpr int kDiverSpawnSpeed = 30;
+  static constexpr int kDiverMoveSpeed = 5;
+  static constexpr int kShotPeriod = 5;
+  static constexpr int kEnemyShotPeriod = 10;
+
+  void Reset(Draw draw);
+  StepResult Step(int action, bool ramping, Draw draw);
+  void Observe(Planes planes) const;
+  bool IsValid() const;
+
+  struct Bullet {
+    int32_t row = 0;
+    int32_t column = 0;
+    int32_t right = 0;  // 1, or -1: it goes left.
+  };
+
+  // A fish, a submarine or a diver.
+  struct Swimmer {
+    int32_t row = 0;
+    int32_t column = 0;
+    int32_t right = 0;
+    int32_t move_timer = 0;
+    int32_t shot_timer = 0;  // A submarine's.
+  };
+
+  // The oldest first; what is not in use is 0.
+  template <typename T, int kCapacity>
+  struct List {
+    int32_t size = 0;
+    std::array<T, kCapacity> items = {};
+
+    // When it is full, which no game makes it, nothing is added.
+    void Add(const T& item) {
+      if (size < kCapacity) items[size++] = item;
+    }
+    void Remove(int i) {
+      for (--size; i < size; ++i) items[i] = items[i + 1];
+      items[size] = T();
+    }
+    const T* begin() const { return items.data(); }
+    const T* end() const { return items.data() + size; }
+  };
+  // An enemy crosses the board in 10 * (kMoveSpeed + 1) steps at most, and one
+  // comes a step at most. Within that time and 10 steps more, which a bullet
+  // needs, each may have one bullet under way.
+  using Enemies = List<Swimmer, 64>;
+  using EnemyBullets = List<Bullet, 72>;
+
+  int32_t row = 0;  // The player's front.
+  int32_t column = 0;
+  int32_t right = 0;   // 1, or -1: it looks to the left.
+  int32_t oxygen = 0;  // Steps under water that are left.
+  int32_t divers_aboard = 0;
+  int32_t shot_timer = 0;
+  int32_t spawn_speed = 0;  // Steps between two enemies.
+  int32_t spawn_timer = 0;
+  int32_t diver_timer = 0;
+  int32_t move_speed = 0;  // Steps that an enemy rests between two moves.
+  int32_t ramps = 0;       // So often it has become faster.
+  List<Bullet, 4> bullets = {};
+  List<Swimmer, 4> divers = {};
+  Enemies fish = {};
+  Enemies submarines = {};
+  EnemyBullets enemy_bullets = {};
+
+ private:
+  void SpawnEnemy(Draw draw);
+  void SpawnDiver(Draw draw);
+  void Act(int action);
+  void MoveBullets(StepResult* result);
+  void MoveDivers();
+  void MoveEnemies(Enemies* enemies, StepResult* result);
+  void MoveEnemyBullets(StepResult* result);
+  void Breathe(bool was_up, bool ramping, StepResult* result);
+  void Ramp();
+};
+
+struct SpaceInvaders {
+  static constexpr const char* kId = "MinAtar/SpaceInvaders-v0";
+  static constexpr int kChannels = 6;
+  static constexpr int kAlienRows = 4;
+  static constexpr int kFirstAlienColumn = 2;
+  static constexpr int kLastAlienColumn = 7;
+  static constexpr int kMovePeriod = 12;
+  static constexpr int kMinMovePeriod = 6;
+  static constexpr int kShotPeriod = 5;
+  static constexpr int kAlienShotPeriod = 10;
+
+  void Reset(Draw draw);
+  StepResult Step(int action, bool ramping, Draw draw);
+  void Observe(Planes planes) const;
+  bool IsValid() const;
+
+  // 1: there is one.
+  using Board = std::array<std::array<int32_t, kSize>, kSize>;
+
+  int32_t cannon = 0;  // Its column.
+  int32_t right = 0;   // 1, or -1: the aliens go left.
+  int32_t shot_timer = 0;
+  int32_t alien_shot_timer = 0;
+  int32_t move_period = 0;  // Steps between two moves of many aliens.
+  int32_t move_timer = 0;
+  Board aliens = {};
+  Board bullets = {};
+  Board alien_bullets = {};
+
+ private:
+  void PlaceAliens();
+  void MoveAliens(StepResult* result);
+  void Shoot();
+};
+
 }  // namespace qfleet::minatar
 
 #endif  // QFLEET_ENVS_MINATAR_GAMES_H_

@@ -55,6 +55,8 @@ constexpr Entry kEnvironments[] = {
     {"MinAtar/Asterix-v0", Config::kMinatar, MakeMinAtarOf},
     {"MinAtar/Breakout-v0", Config::kMinatar, MakeMinAtarOf},
     {"MinAtar/Freeway-v0", Config::kMinatar, MakeMinAtarOf},
+    {"MinAtar/Seaquest-v0", Config::kMinatar, MakeMinAtarOf},
+    {"MinAtar/SpaceInvaders-v0", Config::kMinatar, MakeMinAtarOf},
     {"MountainCar-v0", Config::kBuiltin, Make<MountainCar>},
     {"OptimalExecution-v0", Config::kOptimalExecution, MakeOptimalExecution},
 };

@@ -14,6 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "tests/envs/minatar_cells.h"
 
 namespace qfleet::minatar {
 namespace {
@@ -21,25 +22,6 @@ namespace {
 using nlohmann::json;
 using testing::ElementsAre;
 using testing::IsEmpty;
-
-// The numbers of an observation's cells that are 1; the rest must be 0.
-std::set<int> Cells(absl::Span<const char> observation) {
-  std::vector<float> values(observation.size() / sizeof(float));
-  std::memcpy(values.data(), observation.data(), observation.size());
-  std::set<int> cells;
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (values[i] == 1) cells.insert(static_cast<int>(i));
-    EXPECT_TRUE(values[i] == 0 || values[i] == 1) << values[i];
-  }
-  return cells;
-}
-
-template <typename Game>
-std::set<int> Observe(const Game& game) {
-  std::vector<char> row(Game::kChannels * kSize * kSize * sizeof(float));
-  game.Observe(Planes(row.data()));
-  return Cells(row);
-}
 
 // Decides as make_minatar_golden.py did: 0 <= k < 840 are the recorded draws.
 class Recorded {
@@ -77,6 +59,20 @@ void SetField(const std::string& name, int value, Asterix* game) {
 }
 void SetField(const std::string& name, int /*value*/, Breakout* /*game*/) {
   FAIL() << "no field " << name;
+}
+void SetField(const std::string& name, int value, Seaquest* game) {
+  const std::map<std::string, int32_t*> fields = {
+      {"diver_count", &game->divers_aboard},
+      {"e_spawn_speed", &game->spawn_speed},
+      {"move_speed", &game->move_speed},
+      {"oxygen", &game->oxygen},
+      {"ramp_index", &game->ramps}};
+  *fields.at(name) = value;
+}
+void SetField(const std::string& name, int value, SpaceInvaders* game) {
+  if (name == "ramp_index") return;  // It follows from the interval.
+  ASSERT_EQ(name, "enemy_move_interval");
+  game->move_period = value;
 }
 
 template <typename Game>
@@ -128,12 +124,11 @@ TEST(MinAtarTest, BreakoutFollowsMinAtars) {
 TEST(MinAtarTest, FreewayFollowsMinAtars) {
   FollowsMinAtar<Freeway>("freeway");
 }
-
-int Zero(int /*n*/) { return 0; }
-
-std::set<int> Channel(const std::set<int>& cells, int channel) {
-  return {cells.lower_bound(100 * channel),
-          cells.lower_bound(100 * (channel + 1))};
+TEST(MinAtarTest, SeaquestFollowsMinAtars) {
+  FollowsMinAtar<Seaquest>("seaquest");
+}
+TEST(MinAtarTest, SpaceInvadersFollowsMinAtars) {
+  FollowsMinAtar<SpaceInvaders>("space_invaders");
 }
 
 TEST(BreakoutTest, ANewWallStandsWhenTheBallComesDownAfterTheLastBrick) {
@@ -269,19 +264,26 @@ TEST_F(MinAtarEnvironmentTest, FreewayIsTruncatedAfter2501Steps) {
 // leaving the board (which AddressSanitizer sees).
 TEST_F(MinAtarEnvironmentTest, AHostileStateIsRefusedOrPlayed) {
   Random random(2);
-  for (const char* id :
-       {"MinAtar/Asterix-v0", "MinAtar/Breakout-v0", "MinAtar/Freeway-v0"}) {
+  for (const auto& [id, size] :
+       {std::pair(Asterix::kId, sizeof(Asterix)),
+        std::pair(Breakout::kId, sizeof(Breakout)),
+        std::pair(Freeway::kId, sizeof(Freeway)),
+        std::pair(Seaquest::kId, sizeof(Seaquest)),
+        std::pair(SpaceInvaders::kId, sizeof(SpaceInvaders))}) {
     auto environment = Make(id, 0.1);
     const std::string state = *environment->Save();
     int loaded = 0;
     for (int round = 0; round < 3000; ++round) {
       std::string bad = state;
-      // A few int32s of the game become small or any numbers.
+      // A few int32s of the game become small or any numbers, half of them
+      // among the first.
       const int changes = 1 + static_cast<int>(random.Below(3));
       for (int i = 0; i < changes; ++i) {
         const auto value = static_cast<int32_t>(
             random.Below(4) == 0 ? random.Bits() : random.Below(14) - 2);
-        std::memcpy(&bad[4 * random.Below(36)], &value, sizeof(value));
+        const uint64_t at =
+            random.Below(random.Below(2) == 0 ? 36 : 1 + size / sizeof(value));
+        std::memcpy(&bad[sizeof(value) * at], &value, sizeof(value));
       }
       const absl::Status status = environment->Load(bad);
       if (!status.ok()) {

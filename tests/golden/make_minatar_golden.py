@@ -130,6 +130,22 @@ def catch(game, random):
         [0, 2, 4, 5]))
 
 
+def rescue(game, random):
+    """Seaquest's divers: fetches them, brings them up in time."""
+    env = game.environment.env
+    wish = 5
+    if env.diver_count == 6 or env.diver_count > 0 and env.oxygen < 60:
+        wish = 2
+    elif env.divers:
+        x, y = min((abs(d[0] - env.sub_x) + abs(d[1] - env.sub_y), d[0], d[1])
+                   for d in env.divers)[1:]
+        wish = (4 if y > env.sub_y else 2 if y < env.sub_y and env.sub_y > 1
+                else 1 if x < env.sub_x else 3)
+    if outlook(game, wish, random, depth=6, rollouts=6) >= 0:
+        return wish
+    return careful(game, random)
+
+
 def play(name, policy, seed, steps, ramping=True, set_to=()):
     game = Game(name, seed, ramping)
     set_to = dict(set_to)
@@ -157,7 +173,8 @@ def main():
     steps = int(sys.argv[2]) if len(sys.argv) > 2 else 400
     episodes = []
     for seed in range(max(3, steps // 100)):
-        for name in ["asterix", "breakout", "freeway"]:
+        for name in ["asterix", "breakout", "freeway", "seaquest",
+                     "space_invaders"]:
             episodes.append(play(name, wild, seed, min(steps, 150)))
     episodes += [
         play("breakout", catch, 11, 3 * steps),
@@ -171,6 +188,17 @@ def main():
         play("freeway", always(2, 0.9), 15, steps),
         play("freeway", always(2, 0.7), 16, steps,
              set_to={"terminate_timer": 200}),
+        play("seaquest", rescue, 17, steps),
+        play("seaquest", rescue, 18, steps // 2, ramping=False,
+             set_to={"diver_count": 5, "oxygen": 90}),
+        play("seaquest", careful, 19, steps // 2, set_to={
+            "e_spawn_speed": 6, "move_speed": 2, "ramp_index": 14,
+            "diver_count": 2}),
+        play("seaquest", always(4, 0.5), 20, steps, set_to={"oxygen": 30}),
+        play("space_invaders", careful, 21, steps),
+        play("space_invaders", careful, 22, steps // 2, ramping=False),
+        play("space_invaders", careful, 23, steps // 2, set_to={
+            "enemy_move_interval": 7, "ramp_index": 5}),
     ]
     text = "[\n" + ",\n".join(
         json.dumps(e, separators=(",", ":")) for e in episodes) + "\n]\n"
