@@ -62,10 +62,22 @@ void Compare(const VectorEnvironment& environments,
 
 }  // namespace
 
+void VisitedStates::Visit(const char* observation) {
+  ++visited_;
+  if (rows() < most_) {
+    rows_.append(observation, row_bytes_);
+    return;
+  }
+  const uint64_t place = random_.Below(visited_);
+  if (place >= static_cast<uint64_t>(most_)) return;
+  rows_.replace(place * row_bytes_, row_bytes_, observation, row_bytes_);
+}
+
 absl::StatusOr<v1::Evaluation> Evaluate(const v1::Config& config,
                                         Policy& policy,
                                         const std::function<bool()>& cancelled,
-                                        Comparison* comparison) {
+                                        Comparison* comparison,
+                                        VisitedStates* visited) {
   const int n = config.evaluation().episodes();
   QFLEET_ASSIGN_OR_RETURN(
       std::unique_ptr<VectorEnvironment> environments,
@@ -83,6 +95,10 @@ absl::StatusOr<v1::Evaluation> Evaluate(const v1::Config& config,
     ChooseGreedily(policy, *environments, actions);
     if (comparison != nullptr) {
       Compare(*environments, actions, ended, *comparison);
+    }
+    for (int i = 0; visited != nullptr && i < n; ++i) {
+      const StridedRows rows = environments->stacks();
+      if (!ended[i]) visited->Visit(rows.data + i * rows.stride);
     }
     QFLEET_RETURN_IF_ERROR(environments->Step(actions));
     for (int i = 0; i < n; ++i) {

@@ -53,8 +53,8 @@ bool Policy::LoadRandom(const std::string& state) {
 
 absl::Span<const float> Policy::QValues(StridedRows observations, int rows) {
   c10::InferenceMode no_autograd;
-  at::Tensor input = WrapRows(observation_, observations.data, rows,
-                              observations.stride);
+  at::Tensor input =
+      WrapRows(observation_, observations.data, rows, observations.stride);
   at::Tensor noise;
   int copy = 0;
   if (noise_ != nullptr) {
@@ -67,6 +67,12 @@ absl::Span<const float> Policy::QValues(StridedRows observations, int rows) {
       network_->Forward(parameters_.views(), input, noise, copy));
   q_ = q_.contiguous();
   return absl::MakeConstSpan(q_.data_ptr<float>(), q_.numel());
+}
+
+Calibration Policy::Calibrate(StridedRows observations, int rows) const {
+  return CalibrationOf(
+      *network_, parameters_.views(),
+      WrapRows(observation_, observations.data, rows, observations.stride));
 }
 
 }  // namespace qfleet

@@ -17,6 +17,7 @@
 #include "envs/frames.h"
 #include "model/network.h"
 #include "qfleet/v1/weights.pb.h"
+#include "weights/codec.h"
 
 namespace qfleet {
 
@@ -49,6 +50,10 @@ class Policy {
   // observations [rows, observation...] -> [rows, actions], valid until the
   // next call.
   absl::Span<const float> QValues(StridedRows observations, int rows);
+
+  // What INT8 needs beside the weights, for these observations (no more than
+  // kCalibrationRows of them).
+  Calibration Calibrate(StridedRows observations, int rows) const;
 
  private:
   const std::shared_ptr<const Network> network_;

@@ -17,6 +17,7 @@
 #include "common/checkpoint_file.h"
 #include "common/random.h"
 #include "common/status_macros.h"
+#include "common/table_spec.h"
 #include "config/config.h"
 #include "envs/registry.h"
 #include "model/weight_layout.h"
@@ -388,7 +389,12 @@ absl::Status EvaluateRun(const EvaluateOptions& options) {
   Policy fp32(network, observation);
   QFLEET_RETURN_IF_ERROR(fp32.SetWeights(checkpoint.policy()));
   const uint64_t updates = checkpoint.policy().updates();
-  QFLEET_ASSIGN_OR_RETURN(v1::Evaluation of_fp32, Evaluate(config, fp32));
+  VisitedStates visited(kCalibrationRows, RowBytes(observation),
+                        config.evaluation().seed());
+  QFLEET_ASSIGN_OR_RETURN(v1::Evaluation of_fp32,
+                          Evaluate(
+                              config, fp32, [] { return false; },
+                              /*comparison=*/nullptr, &visited));
   if (options.codec == v1::FP32) {
     PrintResult(options, of_fp32, updates, nullptr);
     return absl::OkStatus();
@@ -397,7 +403,9 @@ absl::Status EvaluateRun(const EvaluateOptions& options) {
   *checkpoint.mutable_policy()->mutable_layout() = LayoutOf(*network);
   QFLEET_ASSIGN_OR_RETURN(
       const v1::Publication encoded,
-      EncodePublication(checkpoint.policy(), options.codec));
+      EncodePublication(
+          checkpoint.policy(), options.codec,
+          fp32.Calibrate(visited.observations(), visited.rows())));
   Policy policy(network, observation);
   QFLEET_RETURN_IF_ERROR(policy.SetWeights(encoded));
   CodecResult codec = {.bytes = encoded.parameters().size(),

@@ -1,12 +1,15 @@
 #include "learner/loop.h"
 
 #include <exception>
+#include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status_macros.h"
+#include "learner/calibrator.h"
 #include "spdlog/spdlog.h"
 
 namespace qfleet {
@@ -14,16 +17,20 @@ namespace {
 
 class Loop {
  public:
-  Loop(const v1::LearnerConfig& config, Trainer& trainer, Sampler& sampler,
+  Loop(const v1::Config& config, Trainer& trainer, Sampler& sampler,
        Publisher& publisher, Run& run, CheckpointWriter& writer,
        const LoopHooks& hooks)
-      : config_(config),
+      : config_(config.learner()),
         trainer_(trainer),
         sampler_(sampler),
         publisher_(publisher),
         run_(run),
         writer_(writer),
-        hooks_(hooks) {}
+        hooks_(hooks) {
+    if (config.actors().weight_codec() == v1::INT8) {
+      calibrator_.emplace(trainer.algorithm().network());
+    }
+  }
 
   // One turn. A wait for the replay is no error.
   absl::Status Turn() {
@@ -40,6 +47,9 @@ class Loop {
     // A skipped update is none; one of the others' batches is one.
     if (trainer_.updates() <= before) return absl::OkStatus();
     const absl::Time begun = absl::Now();
+    if (calibrator_ && trainer_.newest_observations().defined()) {
+      calibrator_->Add(trainer_.newest_observations());
+    }
     status = AfterUpdate();
     publish_seconds_ += absl::ToDoubleSeconds(absl::Now() - begun);
     return status;
@@ -74,13 +84,20 @@ class Loop {
     writer_.Start(std::move(checkpoint), std::move(beside));
   }
 
+  void Publish() {
+    std::string weights = trainer_.algorithm().Publish();
+    std::function<Calibration()> calibrate;
+    if (calibrator_) calibrate = calibrator_->Of(weights);
+    publisher_.Publish(std::move(weights), trainer_.updates(), run_.env_steps(),
+                       std::move(calibrate));
+  }
+
   // Publishes and begins periodic checkpoints as updates go by.
   absl::Status AfterUpdate() {
     const int64_t updates = trainer_.updates();
     if (updates % config_.publish_period() == 0) {
       try {
-        publisher_.Publish(trainer_.algorithm().Publish(), updates,
-                           run_.env_steps());
+        Publish();
       } catch (const std::exception& error) {
         return absl::InternalError(
             absl::StrCat("publishing update ", updates, ": ", error.what()));
@@ -110,6 +127,7 @@ class Loop {
   Run& run_;
   CheckpointWriter& writer_;
   const LoopHooks& hooks_;
+  std::optional<Calibrator> calibrator_;  // Where actors take INT8.
   double publish_seconds_ = 0;
 };
 
@@ -120,7 +138,7 @@ absl::StatusOr<Outcome> TrainUntilDone(const v1::Config& config,
                                        Publisher& publisher, Run& run,
                                        CheckpointWriter& writer,
                                        const LoopHooks& hooks) {
-  Loop loop(config.learner(), trainer, sampler, publisher, run, writer, hooks);
+  Loop loop(config, trainer, sampler, publisher, run, writer, hooks);
   absl::Status status;
   while (status.ok() && run.outcome() == Outcome::kNone &&
          !hooks.interrupted()) {

@@ -138,8 +138,9 @@ absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
                       LayoutOf(algorithm->network()));
   RunBackend backend(run);
   WeightsService service("learner", backend);
-  publisher.OnPublish([&publisher, &service] {
-    absl::Status status = service.Publish(publisher.newest());
+  publisher.OnPublish([&service](auto publication, auto calibrate) {
+    absl::Status status =
+        service.Publish(std::move(publication), std::move(calibrate));
     if (!status.ok()) spdlog::error("{}", std::string(status.message()));
   });
   CheckpointWriter writer(run.checkpoint_directory(),

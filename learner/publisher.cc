@@ -13,7 +13,8 @@ void Publisher::Resume(v1::Publication newest) {
 }
 
 void Publisher::Publish(std::string parameters, uint64_t updates,
-                        uint64_t env_steps) {
+                        uint64_t env_steps,
+                        std::function<Calibration()> calibrate) {
   auto publication = std::make_shared<v1::Publication>();
   publication->set_version(version() + 1);
   publication->set_updates(updates);
@@ -24,9 +25,9 @@ void Publisher::Publish(std::string parameters, uint64_t updates,
   publication->set_parameters(std::move(parameters));
   {
     absl::MutexLock lock(&mutex_);
-    newest_ = std::move(publication);
+    newest_ = publication;
   }
-  if (listener_) listener_();
+  if (listener_) listener_(std::move(publication), std::move(calibrate));
 }
 
 std::shared_ptr<const v1::Publication> Publisher::newest() const {

@@ -28,23 +28,24 @@ class Publisher {
   // version is one higher. Before the first Publish.
   void Resume(v1::Publication newest);
 
-  // Makes the next version of these parameters: 1, 2, ...
-  void Publish(std::string parameters, uint64_t updates,
-               uint64_t env_steps = 0);
+  // Makes the next version of these parameters: 1, 2, ... `calibrate`: see
+  // PublicationForms::Make.
+  void Publish(std::string parameters, uint64_t updates, uint64_t env_steps = 0,
+               std::function<Calibration()> calibrate = nullptr);
 
   // Null before the first.
   std::shared_ptr<const v1::Publication> newest() const;
   uint64_t version() const;
 
-  // Called after each Publish, in its thread. Set before the first.
-  void OnPublish(std::function<void()> listener) {
-    listener_ = std::move(listener);
-  }
+  // Called with each publication, in Publish's thread. Set before the first.
+  using Listener = std::function<void(std::shared_ptr<const v1::Publication>,
+                                      std::function<Calibration()> calibrate)>;
+  void OnPublish(Listener listener) { listener_ = std::move(listener); }
 
  private:
   const std::string network_;
   const WeightLayout layout_;
-  std::function<void()> listener_;
+  Listener listener_;
   mutable absl::Mutex mutex_;
   std::shared_ptr<const v1::Publication> newest_ ABSL_GUARDED_BY(mutex_);
 };

@@ -40,15 +40,18 @@ absl::Status Trainer::Step() {
     QFLEET_RETURN_IF_ERROR(TakePart(/*stop=*/false));
   }
   if (!sample.ok()) return sample.status();
-  return Update(**sample, lap);
+  newest_ = *std::move(sample);
+  return Update(lap);
 }
 
-absl::Status Trainer::Update(SampleBatch& sample, Lap& lap) {
+absl::Status Trainer::Update(Lap& lap) {
+  SampleBatch& sample = *newest_;
   const double beta = Linear(config_.beta(), config_.final_beta(),
                              config_.beta_updates(), updates());
   UpdateResult result;
   try {
     Batch batch(config_.table().signature(), sample, beta);
+    observations_ = batch.Find("observation");
     account_.copy_seconds += lap.Seconds();
     result = algorithm_->Update(batch);
   } catch (const std::exception& error) {

@@ -3,6 +3,8 @@
 #ifndef QFLEET_LEARNER_TRAINER_H_
 #define QFLEET_LEARNER_TRAINER_H_
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -55,10 +57,14 @@ class Trainer {
   int64_t updates() const { return algorithm_->updates(); }
   TrainerAccount TakeAccount();
 
+  // Of the newest batch, [rows, observation...], valid until the next Step;
+  // undefined before the first.
+  const at::Tensor& newest_observations() const { return observations_; }
+
  private:
   class Lap;
 
-  absl::Status Update(SampleBatch& sample, Lap& lap);
+  absl::Status Update(Lap& lap);  // With the newest batch.
   // The result of the oldest batch that had none.
   absl::Status Take(const UpdateResult& result);
 
@@ -70,6 +76,8 @@ class Trainer {
   const int64_t max_skipped_;  // In a row.
   const std::unique_ptr<Algorithm> algorithm_;
   Sampler& sampler_;
+  std::unique_ptr<SampleBatch> newest_;
+  at::Tensor observations_;                  // Over the newest batch's memory.
   std::deque<std::vector<SampleKey>> keys_;  // Of batches without a result.
   int64_t skipped_in_a_row_ = 0;
   TrainerAccount account_;

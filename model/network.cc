@@ -218,6 +218,14 @@ at::Tensor Network::Forward(absl::Span<const at::Tensor> views,
   return value + advantage - advantage.mean(1, /*keepdim=*/true);
 }
 
+int Network::WeightIndex(int copy, size_t layer) const {
+  size_t index = copy * (parameters_.size() / copies_);
+  for (size_t i = 0; i < layer; ++i) {
+    index += layers_[i].noise_offset < 0 ? 2 : 4;
+  }
+  return static_cast<int>(index);
+}
+
 void Network::Backward(absl::Span<const at::Tensor> views, const Trace& trace,
                        at::Tensor output,
                        absl::Span<const at::Tensor> gradients) const {
@@ -259,13 +267,10 @@ void Network::Backward(absl::Span<const at::Tensor> views, const Trace& trace,
   }
 }
 
-at::Tensor Network::LinearBackward(const Layer& layer,
-                                   const at::Tensor* gradients,
-                                   const at::Tensor& x,
-                                   const at::Tensor& weight,
-                                   const at::Tensor& noise,
-                                   const at::Tensor& output,
-                                   bool inputs) const {
+at::Tensor Network::LinearBackward(
+    const Layer& layer, const at::Tensor* gradients, const at::Tensor& x,
+    const at::Tensor& weight, const at::Tensor& noise, const at::Tensor& output,
+    bool inputs) const {
   at::Tensor of_weight = gradients[0], of_bias = gradients[1];
   at::mm_out(of_weight, output.t(), x);
   at::sum_out(of_bias, output, 0);

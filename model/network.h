@@ -89,7 +89,8 @@ class Network {
   struct Trace {
     int copy = 0;
     at::Tensor noise;
-    // Of each layer: what it was given, [B, in...], and, with noise, its weights.
+    // Of each layer: what it was given, [B, in...], and, with noise, its
+    // weights.
     std::vector<at::Tensor> inputs;
     std::vector<at::Tensor> weights;
   };
@@ -102,12 +103,17 @@ class Network {
                      const at::Tensor& noise = {}, int copy = 0,
                      Trace* trace = nullptr) const;
 
-  // The gradient of a scalar by the parameters of the trace's copy, from that by
-  // the output of the first rows of its forward pass, as many as `output` has.
-  // It is set in `gradients`, views as `views`. For small networks on the CPU:
-  // without autograd, whose bookkeeping is a good part of their update.
+  // The gradient of a scalar by the parameters of the trace's copy, from that
+  // by the output of the first rows of its forward pass, as many as `output`
+  // has. It is set in `gradients`, views as `views`. For small networks on the
+  // CPU: without autograd, whose bookkeeping is a good part of their update.
   void Backward(absl::Span<const at::Tensor> views, const Trace& trace,
-                at::Tensor output, absl::Span<const at::Tensor> gradients) const;
+                at::Tensor output,
+                absl::Span<const at::Tensor> gradients) const;
+
+  // Which of parameters() is the weight of a copy's layer, whose input is
+  // Trace::inputs[layer].
+  int WeightIndex(int copy, size_t layer) const;
 
   // The expected returns of what Forward gave, float32 [B, actions].
   at::Tensor Values(const at::Tensor& output) const;

@@ -46,10 +46,12 @@ absl::Status Serve(const ProcessFlags& flags, int index,
   Metrics metrics;
   QFLEET_ASSIGN_OR_RETURN(const std::string metrics_address,
                           metrics.Serve(flags.metrics));
-  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Relay> relay,
-                          Relay::Start({.learner = cluster.learner(),
-                                        .listen = cluster.relays(index)},
-                                       metrics));
+  QFLEET_ASSIGN_OR_RETURN(
+      std::unique_ptr<Relay> relay,
+      Relay::Start({.learner = cluster.learner(),
+                    .listen = cluster.relays(index),
+                    .codec = config.actors().weight_codec()},
+                   metrics));
   QFLEET_RETURN_IF_ERROR(
       WriteReadyFile(flags.ready_file, relay->address(), metrics_address));
   spdlog::info("weights of {} at {}, metrics at http://{}/metrics",

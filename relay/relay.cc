@@ -19,12 +19,14 @@ namespace {
 constexpr absl::Duration kGrace = absl::Milliseconds(500);
 
 // A relay knows no network: it takes the layout's word for it.
-absl::Status CheckForRelay(const v1::Publication& publication) {
+absl::Status CheckForRelay(const v1::Publication& publication,
+                           v1::WeightCodec codec) {
   QFLEET_RETURN_IF_ERROR(CheckCodec(publication.codec()));
-  if (publication.codec() != v1::FP32) {
+  if (publication.codec() != codec) {
     return absl::InvalidArgumentError(
         absl::StrCat("codec = ", v1::WeightCodec_Name(publication.codec()),
-                     " from the learner: allowed is FP32, as was asked for"));
+                     " from the learner: allowed is ",
+                     v1::WeightCodec_Name(codec), ", as was asked for"));
   }
   return CheckWhole(publication, publication.layout());
 }
@@ -135,11 +137,15 @@ absl::StatusOr<std::unique_ptr<Relay>> Relay::Start(const Options& options,
       WeightSubscriberOptions{.address = options.learner,
                               .network = "",
                               .role = "relay",
-                              .codec = v1::FP32,
-                              .check = CheckForRelay,
-                              .on_publication = [self](auto publication) {
-                                self->Take(std::move(publication));
-                              }});
+                              .codec = options.codec,
+                              .check =
+                                  [codec = options.codec](const auto& message) {
+                                    return CheckForRelay(message, codec);
+                                  },
+                              .on_publication =
+                                  [self](auto publication) {
+                                    self->Take(std::move(publication));
+                                  }});
   return relay;
 }
 

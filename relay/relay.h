@@ -37,6 +37,9 @@ class Relay {
   struct Options {
     std::string learner;  // Or another relay.
     std::string listen;
+    // In which it takes the weights. Of FP32 it serves every form, rounded to
+    // nearest; of another one only that.
+    v1::WeightCodec codec = v1::FP32;
   };
 
   // UNAVAILABLE or INVALID_ARGUMENT if it cannot listen there. Does not wait

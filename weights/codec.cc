@@ -6,9 +6,11 @@
 #include <cstring>
 #include <limits>
 #include <type_traits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "weights/rounding.h"
 
 namespace qfleet {
 namespace {
@@ -19,6 +21,8 @@ static_assert(std::endian::native == std::endian::little);
 constexpr uint64_t kMaxElements = uint64_t{1} << 32;
 constexpr uint32_t kInfinity = 0x7f800000;  // Above it: NaN.
 constexpr float kLargest = 127;
+// Of a scale: what is multiplied with it stays a normal number.
+constexpr float kSmallest = 1e-32F;
 
 // Element i of an array that need not be aligned.
 template <typename T>
@@ -38,78 +42,150 @@ uint16_t ToBf16(uint32_t bits) {
   return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-// The scale of a channel whose weights are at most `most`, in bits of a float.
-float ScaleOf(uint32_t most) {
-  if (most >= kInfinity) return std::numeric_limits<float>::quiet_NaN();
-  float scale = std::bit_cast<float>(most) / kLargest;
-  if (scale < std::numeric_limits<float>::min()) return 0;
-  // The division may have rounded up.
-  if (std::isinf(scale * kLargest)) scale = std::nextafter(scale, 0.0F);
-  return scale;
+uint16_t ToHalf(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
+  const uint32_t magnitude = bits & 0x7fffffff;
+  if (magnitude > kInfinity) return sign | 0x7e00;
+  // From the middle between the largest half and the power of two above on.
+  if (magnitude >= 0x477ff000) return sign | 0x7c00;
+  if (magnitude < 0x38800000) {          // Subnormal: whole multiples of 2^-24.
+    constexpr float kShift = 0x1.8p-1F;  // Its last bit is 2^-24.
+    return sign |
+           static_cast<uint16_t>(std::bit_cast<uint32_t>(
+                                     std::bit_cast<float>(magnitude) + kShift) -
+                                 std::bit_cast<uint32_t>(kShift));
+  }
+  const uint32_t rounded = magnitude + 0xfff + ((magnitude >> 13) & 1);
+  return sign | static_cast<uint16_t>((rounded - 0x38000000) >> 13);
 }
 
-// Of finite x with |x| below 2^21: to nearest even. Adding moves the whole
-// number to the lowest bits of the sum; unlike lrintf() it is a vector's
-// operation everywhere.
-int8_t Round(float x) {
-  constexpr float kShift = 0x1.8p23F;
-  return static_cast<int8_t>(std::bit_cast<int32_t>(x + kShift) -
-                             std::bit_cast<int32_t>(kShift));
+float FromHalf(uint16_t half) {
+  const uint32_t sign = uint32_t{half & 0x8000U} << 16;
+  const uint32_t rest = half & 0x7fff;
+  if (rest >= 0x7c00) {
+    return std::bit_cast<float>(sign | kInfinity | (rest & 0x3ff) << 13);
+  }
+  const float magnitude = rest < 0x400
+                              ? static_cast<float>(rest) * 0x1p-24F
+                              : std::bit_cast<float>((rest << 13) + 0x38000000);
+  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
 }
 
-// Returns the scale.
-float EncodeChannel(const char* from, uint64_t size, char* to) {
-  // Floats without their signs are ordered as integers are, NaN above all.
+// 2^(-k / 16), the same everywhere: IEEE's arithmetic alone.
+float Fraction(uint8_t k) {
+  constexpr float kRoots[16] = {
+      0x1.000000p+0F, 0x1.ea4afap-1F, 0x1.d5818ep-1F, 0x1.c199bep-1F,
+      0x1.ae89fap-1F, 0x1.9c4918p-1F, 0x1.8ace54p-1F, 0x1.7a1148p-1F,
+      0x1.6a09e6p-1F, 0x1.5ab07ep-1F, 0x1.4bfdaep-1F, 0x1.3dea64p-1F,
+      0x1.306fe0p-1F, 0x1.2387a6p-1F, 0x1.172b84p-1F, 0x1.0b5586p-1F};
+  return kRoots[k % 16] * std::bit_cast<float>((127U - k / 16) << 23);
+}
+constexpr uint8_t kNanScale = 255;
+
+// Of the floats of a channel, without their signs; of NaN and infinity: those
+// bits, which are above all others.
+uint32_t LargestBits(const char* from, uint64_t size) {
   int32_t most = 0;
   for (uint64_t i = 0; i < size; ++i) {
     most = std::max(most, Get<int32_t>(from, i) & 0x7fffffff);
   }
-  const float scale = ScaleOf(static_cast<uint32_t>(most));
-  if (!(scale > 0)) {  // All zeros, or all NaN.
-    std::memset(to, 0, size);
-    return scale;
-  }
-  for (uint64_t i = 0; i < size; ++i) {
-    Put<int8_t>(to, i, Round(Get<float>(from, i) / scale));
-  }
-  return scale;
+  return static_cast<uint32_t>(most);
 }
 
-void EncodeInt8(const char* from, const WeightLayout& layout, char* to) {
-  for (const v1::WeightSpan& span : layout) {
-    const uint64_t bytes = span.size() * sizeof(float);
-    if (span.channels() == 0) {
-      std::memcpy(to, from, bytes);
-      from += bytes;
-      to += bytes;
+// The smallest scale with which no weight is above 127.
+uint8_t ScaleOf(float most, float largest) {
+  uint8_t k = kNanScale - 1;
+  while (k > 0 && largest * Fraction(k) * kLargest < most) --k;
+  return k;
+}
+
+absl::Span<const float> InputsOf(int span, const Calibration& calibration) {
+  for (const LayerInputs& inputs : calibration) {
+    if (inputs.span == span) return inputs.values;
+  }
+  return {};
+}
+
+// Returns the bytes written; `due`: see Rounding.
+uint64_t EncodeMatrix(const float* from, const v1::WeightSpan& span,
+                      const Rounding& rounding, char* to,
+                      std::vector<float>& due) {
+  const uint64_t channels = span.channels();
+  const uint64_t row = span.size() / channels;
+  std::vector<uint32_t> most(channels);
+  uint32_t top = 0;
+  for (uint64_t c = 0; c < channels; ++c) {
+    most[c] = LargestBits(reinterpret_cast<const char*>(from + c * row), row);
+    if (most[c] < kInfinity) top = std::max(top, most[c]);
+  }
+  float largest = std::bit_cast<float>(top) / kLargest;
+  if (largest < kSmallest) largest = 0;
+  // The division may have rounded up.
+  if (std::isinf(largest * kLargest)) largest = std::nextafter(largest, 0.0F);
+  Put<float>(to, 0, largest);
+  std::vector<float> scales(channels);
+  for (uint64_t c = 0; c < channels; ++c) {
+    uint8_t k = kNanScale;
+    if (most[c] < kInfinity) {
+      k = ScaleOf(std::bit_cast<float>(most[c]), largest);
+      scales[c] = largest * Fraction(k);
+    }
+    Put<uint8_t>(to + sizeof(float), c, k);
+  }
+  rounding.Round(from, channels, scales.data(),
+                 reinterpret_cast<int8_t*>(to + sizeof(float) + channels),
+                 due.data());
+  return sizeof(float) + channels + span.size();
+}
+
+void EncodeInt8(std::vector<float> values, const WeightLayout& layout,
+                const Calibration& calibration, char* to) {
+  const std::vector<bool> integers = IntegerSpans(layout);
+  float* from = values.data();
+  for (int i = 0; i < layout.size(); ++i) {
+    const uint64_t size = layout[i].size();
+    if (!integers[i]) {
+      for (uint64_t e = 0; e < size; ++e) Put<uint16_t>(to, e, ToHalf(from[e]));
+      to += size * sizeof(uint16_t);
+      from += size;
       continue;
     }
-    const uint64_t row = span.size() / span.channels();
-    char* const q = to + span.channels() * sizeof(float);
-    for (uint64_t c = 0; c < span.channels(); ++c) {
-      Put<float>(
-          to, c,
-          EncodeChannel(from + c * row * sizeof(float), row, q + c * row));
+    const uint64_t channels = layout[i].channels();
+    std::vector<float> due(channels);
+    to += EncodeMatrix(from, layout[i],
+                       Rounding(InputsOf(i, calibration), size / channels), to,
+                       due);
+    from += size;
+    if (i + 1 < layout.size() && layout[i + 1].channels() == 0 &&
+        layout[i + 1].size() == channels) {
+      for (uint64_t c = 0; c < channels; ++c) from[c] += due[c];
     }
-    from += bytes;
-    to = q + span.size();
   }
 }
 
 void DecodeInt8(const char* from, const WeightLayout& layout, float* to) {
-  for (const v1::WeightSpan& span : layout) {
-    if (span.channels() == 0) {
-      const uint64_t bytes = span.size() * sizeof(float);
-      if (bytes > 0) std::memcpy(to, from, bytes);
-      from += bytes;
-      to += span.size();
+  const std::vector<bool> integers = IntegerSpans(layout);
+  for (int i = 0; i < layout.size(); ++i) {
+    const uint64_t size = layout[i].size();
+    if (!integers[i]) {
+      for (uint64_t e = 0; e < size; ++e)
+        to[e] = FromHalf(Get<uint16_t>(from, e));
+      from += size * sizeof(uint16_t);
+      to += size;
       continue;
     }
-    const uint64_t row = span.size() / span.channels();
-    const char* q = from + span.channels() * sizeof(float);
-    for (uint64_t c = 0; c < span.channels(); ++c) {
-      const float scale = Get<float>(from, c);
-      for (uint64_t i = 0; i < row; ++i) to[i] = scale * Get<int8_t>(q, i);
+    const uint64_t channels = layout[i].channels();
+    const uint64_t row = size / channels;
+    const float largest = Get<float>(from, 0);
+    const char* const scales = from + sizeof(float);
+    const char* q = scales + channels;
+    for (uint64_t c = 0; c < channels; ++c) {
+      const auto k = Get<uint8_t>(scales, c);
+      const float scale = k == kNanScale
+                              ? std::numeric_limits<float>::quiet_NaN()
+                              : largest * Fraction(k);
+      for (uint64_t e = 0; e < row; ++e) to[e] = scale * Get<int8_t>(q, e);
       q += row;
       to += row;
     }
@@ -156,17 +232,39 @@ absl::StatusOr<uint64_t> EncodedBytes(const WeightLayout& layout,
   QFLEET_ASSIGN_OR_RETURN(const uint64_t elements, CheckLayout(layout));
   if (codec == v1::FP32) return elements * sizeof(float);
   if (codec == v1::BF16) return elements * sizeof(uint16_t);
+  const std::vector<bool> integers = IntegerSpans(layout);
   uint64_t bytes = 0;
-  for (const v1::WeightSpan& span : layout) {
-    bytes += span.channels() > 0 ? span.channels() * sizeof(float) + span.size()
-                                 : span.size() * sizeof(float);
+  for (int i = 0; i < layout.size(); ++i) {
+    bytes += integers[i]
+                 ? sizeof(float) + layout[i].channels() + layout[i].size()
+                 : layout[i].size() * sizeof(uint16_t);
   }
   return bytes;
 }
 
+std::vector<bool> IntegerSpans(const WeightLayout& layout) {
+  uint64_t elements = 0;
+  std::vector<int> matrices;
+  for (int i = 0; i < layout.size(); ++i) {
+    elements += layout[i].size();
+    if (layout[i].channels() > 0) matrices.push_back(i);
+  }
+  std::stable_sort(matrices.begin(), matrices.end(), [&](int a, int b) {
+    return layout[a].size() < layout[b].size();
+  });
+  std::vector<bool> integers(layout.size());
+  uint64_t small = 0;
+  for (int i : matrices) {
+    small += layout[i].size();
+    integers[i] = small > elements / 16;
+  }
+  return integers;
+}
+
 absl::StatusOr<std::string> EncodeWeights(absl::string_view fp32,
                                           const WeightLayout& layout,
-                                          v1::WeightCodec codec) {
+                                          v1::WeightCodec codec,
+                                          const Calibration& calibration) {
   QFLEET_ASSIGN_OR_RETURN(const uint64_t bytes, EncodedBytes(layout, codec));
   QFLEET_ASSIGN_OR_RETURN(const uint64_t elements, CheckLayout(layout));
   if (fp32.size() != elements * sizeof(float)) {
@@ -181,7 +279,9 @@ absl::StatusOr<std::string> EncodeWeights(absl::string_view fp32,
       Put<uint16_t>(encoded.data(), i, ToBf16(Get<uint32_t>(fp32.data(), i)));
     }
   } else {
-    EncodeInt8(fp32.data(), layout, encoded.data());
+    std::vector<float> values(elements);
+    std::memcpy(values.data(), fp32.data(), fp32.size());
+    EncodeInt8(std::move(values), layout, calibration, encoded.data());
   }
   return encoded;
 }

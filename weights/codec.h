@@ -6,15 +6,23 @@
 //   BF16  vector  = uint16 each, the upper half of the float32, rounded to
 //                   nearest even; what is too large for it becomes infinite
 //   INT8  vector  = span...
-//         span    = scale[channels] q[size]   with channels, else float32[size]
-//         scale   = float32, the channel's max |w| / 127
-//         q       = int8, w / scale rounded to nearest even, -127 to 127
+//         span    = largest scale[channels] q[size]   a large matrix
+//                 | half[size]                        else
+//         largest = float32, max |w| / 127 over the span
+//         scale   = uint8 k: the channel's w = q * largest * 2^(-k / 16); 255:
+//         NaN q       = int8, -127 to 127 half    = IEEE 754 binary16, rounded
+//         to nearest even; what is too large
+//                   for it becomes infinite
 //
-// All numbers are little-endian and without padding. With INT8 a channel is all
-// zeros if its scale would be less than the smallest normal number (its weights
-// are below 2e-36), and all NaN if one of its weights is not finite: what went
-// wrong is seen, as it is in the other forms. Else no weight is off by more
-// than scale / 2, but for the last bits of a float32.
+// Small are biases, and of the matrices the smallest (of equal ones the first),
+// as long as they have at most a 16th of the vector's elements together: they
+// cost few bytes, and errors in a network's first and last layer count most.
+//
+// All numbers are little-endian and without padding. With INT8 a matrix is all
+// zeros if its `largest` would be less than 1e-32, and a channel all NaN if one
+// of its weights is not finite: what went wrong is seen, as it is in the other
+// forms. Rounded to nearest no weight is off by more than half its scale; with
+// a calibration the outputs are kept instead (weights/rounding.h).
 //
 // Functions of their arguments alone. Bytes and layout may be anyone's: each is
 // checked before something is read or written.
@@ -24,6 +32,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -36,6 +45,13 @@ namespace qfleet {
 
 using WeightLayout = google::protobuf::RepeatedPtrField<v1::WeightSpan>;
 
+// What a fully connected layer was given for some observations.
+struct LayerInputs {
+  int span = 0;               // The layer's weights, in the layout.
+  std::vector<float> values;  // [rows, inputs]; inputs = size / channels.
+};
+using Calibration = std::vector<LayerInputs>;
+
 // Elements of the whole vector. INVALID_ARGUMENT if a span's channels do not
 // divide it, or if there are more than fit into a message.
 absl::StatusOr<uint64_t> CheckLayout(const WeightLayout& layout);
@@ -47,11 +63,16 @@ absl::Status CheckCodec(v1::WeightCodec codec);
 absl::StatusOr<uint64_t> EncodedBytes(const WeightLayout& layout,
                                       v1::WeightCodec codec);
 
-// `fp32`: the vector as FP32. INVALID_ARGUMENT if the layout is of another
-// size, or as above.
+// For each span whether INT8 has it as integers. `layout` is a checked one.
+std::vector<bool> IntegerSpans(const WeightLayout& layout);
+
+// `fp32`: the vector as FP32. `calibration` is for INT8; each layer's bias is
+// the span after its weights, if that has no channels and as many elements as
+// they have. INVALID_ARGUMENT if the layout is of another size, or as above.
 absl::StatusOr<std::string> EncodeWeights(absl::string_view fp32,
                                           const WeightLayout& layout,
-                                          v1::WeightCodec codec);
+                                          v1::WeightCodec codec,
+                                          const Calibration& calibration = {});
 
 // DATA_LOSS if `encoded` has not the size of this form; errors as above.
 absl::Status CheckEncoded(absl::string_view encoded, const WeightLayout& layout,

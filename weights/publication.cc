@@ -8,11 +8,12 @@
 
 namespace qfleet {
 
-absl::StatusOr<v1::Publication> EncodePublication(const v1::Publication& fp32,
-                                                  v1::WeightCodec codec) {
+absl::StatusOr<v1::Publication> EncodePublication(
+    const v1::Publication& fp32, v1::WeightCodec codec,
+    const Calibration& calibration) {
   QFLEET_ASSIGN_OR_RETURN(
       std::string encoded,
-      EncodeWeights(fp32.parameters(), fp32.layout(), codec));
+      EncodeWeights(fp32.parameters(), fp32.layout(), codec, calibration));
   v1::Publication publication;
   publication.set_version(fp32.version());
   publication.set_updates(fp32.updates());

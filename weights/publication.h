@@ -16,8 +16,9 @@ namespace qfleet {
 
 // The same publication in another form, with the hash of that. `fp32` is in
 // FP32; INVALID_ARGUMENT as EncodeWeights.
-absl::StatusOr<v1::Publication> EncodePublication(const v1::Publication& fp32,
-                                                  v1::WeightCodec codec);
+absl::StatusOr<v1::Publication> EncodePublication(
+    const v1::Publication& fp32, v1::WeightCodec codec,
+    const Calibration& calibration = {});
 
 // OK if the parameters are whole: of the size that `layout` has in the
 // publication's form, and with its hash. Else DATA_LOSS or INVALID_ARGUMENT in

@@ -10,26 +10,37 @@
 namespace qfleet {
 
 absl::StatusOr<std::shared_ptr<const PublicationForms>> PublicationForms::Make(
-    std::shared_ptr<const v1::Publication> fp32, uint64_t sequence) {
-  QFLEET_RETURN_IF_ERROR(CheckCodec(fp32->codec()));
-  if (fp32->codec() != v1::FP32) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("codec = ", v1::WeightCodec_Name(fp32->codec()),
-                     ": allowed is FP32, of which the others are made"));
+    std::shared_ptr<const v1::Publication> publication, uint64_t sequence,
+    std::function<Calibration()> calibrate) {
+  QFLEET_RETURN_IF_ERROR(CheckEncoded(
+      publication->parameters(), publication->layout(), publication->codec()));
+  return std::shared_ptr<const PublicationForms>(new PublicationForms(
+      std::move(publication), sequence, std::move(calibrate)));
+}
+
+absl::Status PublicationForms::CheckForm(v1::WeightCodec codec) const {
+  QFLEET_RETURN_IF_ERROR(CheckCodec(codec));
+  if (publication_->codec() == v1::FP32 || publication_->codec() == codec) {
+    return absl::OkStatus();
   }
-  QFLEET_RETURN_IF_ERROR(
-      CheckEncoded(fp32->parameters(), fp32->layout(), v1::FP32));
-  return std::shared_ptr<const PublicationForms>(
-      new PublicationForms(std::move(fp32), sequence));
+  return absl::FailedPreconditionError(
+      absl::StrCat("codec = ", v1::WeightCodec_Name(codec), ": allowed is ",
+                   v1::WeightCodec_Name(publication_->codec()),
+                   ", in which the weights come here (actors.weight_codec)"));
 }
 
 const grpc::ByteBuffer& PublicationForms::Wire(v1::WeightCodec codec) const {
   Form& form = forms_.at(codec);
   absl::call_once(form.once, [&] {
-    form.wire = codec == v1::FP32
-                    ? SerializeMessage(*fp32_)
-                    // Make has checked all that could be wrong.
-                    : SerializeMessage(*EncodePublication(*fp32_, codec));
+    if (codec == publication_->codec()) {
+      form.wire = SerializeMessage(*publication_);
+      return;
+    }
+    Calibration calibration;
+    if (codec == v1::INT8 && calibrate_) calibration = calibrate_();
+    // Make and CheckForm have checked all that could be wrong.
+    form.wire =
+        SerializeMessage(*EncodePublication(*publication_, codec, calibration));
   });
   return form.wire;
 }

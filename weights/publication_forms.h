@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -13,22 +14,31 @@
 #include "absl/status/statusor.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "qfleet/v1/weights.pb.h"
+#include "weights/codec.h"
 
 namespace qfleet {
 
 // Immutable from outside, thread-safe.
 class PublicationForms {
  public:
-  // INVALID_ARGUMENT if `fp32` is not in FP32, DATA_LOSS if its parameters are
-  // not of its layout's size. `sequence`: among those of a service.
+  // INVALID_ARGUMENT if it is in no known form, DATA_LOSS if its parameters are
+  // not of its layout's size. `sequence`: among those of a service. `calibrate`
+  // is asked where INT8 is made, once, in any thread; null: of nothing.
   static absl::StatusOr<std::shared_ptr<const PublicationForms>> Make(
-      std::shared_ptr<const v1::Publication> fp32, uint64_t sequence);
+      std::shared_ptr<const v1::Publication> publication, uint64_t sequence,
+      std::function<Calibration()> calibrate = nullptr);
 
-  const v1::Publication& fp32() const { return *fp32_; }
+  // As it came.
+  const v1::Publication& publication() const { return *publication_; }
   uint64_t sequence() const { return sequence_; }
 
+  // INVALID_ARGUMENT if there is no such form, FAILED_PRECONDITION if it cannot
+  // be had of this publication: all can of one in FP32, else only its own.
+  absl::Status CheckForm(v1::WeightCodec codec) const;
+
   // A serialised Publication, valid as long as this object; those who write it
-  // share its memory. Made by the first who asks, while others wait for it.
+  // share its memory. Made by the first who asks, while others wait for it. In
+  // a form that CheckForm allows.
   const grpc::ByteBuffer& Wire(v1::WeightCodec codec) const;
 
  private:
@@ -37,12 +47,15 @@ class PublicationForms {
     grpc::ByteBuffer wire;
   };
 
-  PublicationForms(std::shared_ptr<const v1::Publication> fp32,
-                   uint64_t sequence)
-      : fp32_(std::move(fp32)), sequence_(sequence) {}
+  PublicationForms(std::shared_ptr<const v1::Publication> publication,
+                   uint64_t sequence, std::function<Calibration()> calibrate)
+      : publication_(std::move(publication)),
+        sequence_(sequence),
+        calibrate_(std::move(calibrate)) {}
 
-  const std::shared_ptr<const v1::Publication> fp32_;
+  const std::shared_ptr<const v1::Publication> publication_;
   const uint64_t sequence_;
+  const std::function<Calibration()> calibrate_;
   mutable std::array<Form, v1::WeightCodec_ARRAYSIZE> forms_;
 };
 

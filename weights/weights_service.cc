@@ -15,11 +15,13 @@ namespace {
 constexpr char kRelay[] = "relay";
 
 // Whether one with this network may have the publication.
-absl::Status CheckNetwork(const v1::SubscribeRequest& hello,
-                          const v1::Publication& publication) {
+// Whether it can have what it wants.
+absl::Status CheckWish(const v1::SubscribeRequest& hello,
+                       const PublicationForms& forms) {
+  const v1::Publication& publication = forms.publication();
   if (hello.network() == publication.network() ||
       (hello.network().empty() && hello.role() == kRelay)) {
-    return absl::OkStatus();
+    return forms.CheckForm(hello.codec());
   }
   return absl::FailedPreconditionError(
       absl::StrCat("network = \"", hello.network(), "\": allowed is \"",
@@ -85,7 +87,7 @@ class WeightsService::Subscriber
           newest->sequence() <= sent_) {
         return;
       }
-      refused = CheckNetwork(hello_, newest->fp32());
+      refused = CheckWish(hello_, *newest);
       if (refused.ok()) {
         sent_ = newest->sequence();
         writing_ = newest;  // Nobody else writes, or finishes the call.
@@ -124,7 +126,7 @@ class WeightsService::Subscriber
       QFLEET_RETURN_IF_ERROR(CheckCodec(request.codec()));
       const auto newest = service_.newest();
       if (newest != nullptr) {
-        QFLEET_RETURN_IF_ERROR(CheckNetwork(request, newest->fp32()));
+        QFLEET_RETURN_IF_ERROR(CheckWish(request, *newest));
       }
       absl::MutexLock lock(&mutex_);
       hello_ = request;
@@ -169,10 +171,12 @@ WeightsService::~WeightsService() {
 }
 
 absl::Status WeightsService::Publish(
-    std::shared_ptr<const v1::Publication> publication) {
+    std::shared_ptr<const v1::Publication> publication,
+    std::function<Calibration()> calibrate) {
   absl::MutexLock lock(&mutex_);
   QFLEET_ASSIGN_OR_RETURN(
-      newest_, PublicationForms::Make(std::move(publication), sequence_ + 1));
+      newest_, PublicationForms::Make(std::move(publication), sequence_ + 1,
+                                      std::move(calibrate)));
   ++sequence_;
   return absl::OkStatus();
 }

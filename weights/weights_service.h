@@ -59,8 +59,10 @@ class WeightsService final
   ~WeightsService() override;
 
   // From now on this is the newest, whatever its version. Subscribers with
-  // another network are refused. Errors: PublicationForms::Make.
-  absl::Status Publish(std::shared_ptr<const v1::Publication> publication);
+  // another network are refused, and those that want a form that cannot be made
+  // of it. `calibrate` and errors: PublicationForms::Make.
+  absl::Status Publish(std::shared_ptr<const v1::Publication> publication,
+                       std::function<Calibration()> calibrate = nullptr);
 
   ActorsView Actors() const;
 

@@ -61,8 +61,8 @@ class WeightsTest : public testing::Test {
     if (resume != nullptr) publisher_->Resume(*resume);
     backend_ = std::make_unique<RunBackend>(*run_);
     service_ = std::make_unique<WeightsService>("learner", *backend_);
-    publisher_->OnPublish([this] {
-      EXPECT_EQ(service_->Publish(publisher_->newest()), absl::OkStatus());
+    publisher_->OnPublish([this](auto publication, auto calibrate) {
+      EXPECT_EQ(service_->Publish(publication, calibrate), absl::OkStatus());
     });
     server_ = std::make_unique<GrpcServer>();
     Publish(0);

@@ -127,8 +127,10 @@ class RelayTest : public testing::Test {
 
   static std::unique_ptr<Relay> StartRelay(const std::string& learner,
                                            const std::string& listen,
-                                           Metrics& metrics) {
-    auto relay = Relay::Start({.learner = learner, .listen = listen}, metrics);
+                                           Metrics& metrics,
+                                           v1::WeightCodec codec = v1::FP32) {
+    auto relay = Relay::Start(
+        {.learner = learner, .listen = listen, .codec = codec}, metrics);
     EXPECT_TRUE(relay.ok()) << relay.status();
     return *std::move(relay);
   }
@@ -475,6 +477,41 @@ TEST_F(RelayTest, WhatIsNotWholeIsNotPassedOn) {
   EXPECT_EQ(actor->rejected(), 0u);
 }
 
+// What the learner rounds with care is not rounded again.
+TEST_F(RelayTest, ARelayOfAFormPassesItOnAndHasNoOther) {
+  Metrics metrics;
+  const std::string address = absl::StrCat(relay_address(), "2");
+  std::unique_ptr<Relay> relay =
+      StartRelay(learner_address(), address, metrics, v1::INT8);
+  const v1::Publication fp32 = MakePublication(1);
+  int asked = 0;
+  const auto calibrate = [&] {
+    ++asked;
+    return Calibration{{.span = 0, .values = std::vector<float>(640, 0.5F)}};
+  };
+  EXPECT_EQ(learner_->service.Publish(
+                std::make_shared<const v1::Publication>(fp32), calibrate),
+            absl::OkStatus());
+  const v1::Publication expected =
+      *EncodePublication(fp32, v1::INT8, calibrate());
+  EXPECT_NE(expected.parameters(),
+            EncodePublication(fp32, v1::INT8)->parameters());
+  for (int i = 0; i < 2; ++i) {
+    auto subscriber = Subscribe(address, v1::INT8);
+    EXPECT_EQ(Await(*subscriber, 1).SerializeAsString(),
+              expected.SerializeAsString());
+  }
+  EXPECT_EQ(asked, 2);  // Once by the service, once above.
+  auto other = Subscribe(address, v1::FP32);
+  absl::Status refused;
+  EXPECT_TRUE(Until([&] {
+    refused = other->WaitNewest(0, absl::Seconds(1)).status();
+    return !refused.ok();
+  }));
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr("codec = FP32: allowed is INT8"));
+}
+
 TEST_F(RelayTest, AServicePublishesOnlyWhatItCanEncode) {
   v1::Publication publication = MakePublication(1);
   const auto refusal = [this](const v1::Publication& bad) {
@@ -488,7 +525,7 @@ TEST_F(RelayTest, AServicePublishesOnlyWhatItCanEncode) {
   EXPECT_THAT(refusal(publication), HasSubstr("weights of 2080 bytes"));
   publication = MakePublication(1);
   publication.set_codec(v1::INT8);
-  EXPECT_THAT(refusal(publication), HasSubstr("codec = INT8: allowed is FP32"));
+  EXPECT_THAT(refusal(publication), HasSubstr("weights of 2080 bytes"));
   publication.set_codec(static_cast<v1::WeightCodec>(9));
   EXPECT_THAT(refusal(publication), HasSubstr("codec = 9"));
 }
