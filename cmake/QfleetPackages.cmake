@@ -29,8 +29,8 @@ if(QFLEET_TORCH)
   # Debian's LibTorch 1.13, or whatever CMAKE_PREFIX_PATH names.
   find_path(QFLEET_TORCH_DIR share/cmake/Torch/TorchConfig.cmake)
   set(QFLEET_NVIDIA_DIR ${QFLEET_TORCH_DIR}/../nvidia)
-  if(EXISTS ${QFLEET_TORCH_DIR}/lib/libtorch_cuda.so AND
-     EXISTS ${QFLEET_NVIDIA_DIR}/cuda_runtime/include)
+  file(GLOB qfleet_cudart ${QFLEET_NVIDIA_DIR}/*/lib/libcudart.so.*)
+  if(EXISTS ${QFLEET_TORCH_DIR}/lib/libtorch_cuda.so AND qfleet_cudart)
     include(QfleetTorchWheel)
   else()
     find_package(Torch REQUIRED)

@@ -5,7 +5,7 @@
 #
 # --libtorch  Debian's package (default), the one that pip installs into .venv,
 #             PyPI's CUDA build, with the parts of CUDA that it needs, in
-#             .venv-cuda (7 GB; the machine needs NVIDIA's driver, no toolkit),
+#             .venv-cuda (5 GB; the machine needs NVIDIA's driver, no toolkit),
 #             or a folder that holds share/cmake/Torch. build/release keeps the
 #             choice until another one is made.
 # --tests     Also what only the tests need.
@@ -14,9 +14,9 @@
 set -euo pipefail
 
 readonly PIP_TORCH=2.13.0
-readonly CUDA_TORCH=2.8.0
+readonly CUDA_TORCH=2.11.0
 readonly CUDA_HEADERS=(  # What its headers include beyond what it installs.
-  nvidia-cuda-cccl-cu12==12.8.90 nvidia-cuda-nvcc-cu12==12.8.93)
+  "cuda-toolkit[cccl,crt,nvcc]==13.0.2")
 readonly GYMNASIUM=(  # What was tested together.
   gymnasium==1.4.0 ale-py==0.12.1 box2d==2.3.10 numpy==2.4.6
   opencv-python-headless==5.0.0.93 protobuf==6.33.0 pygame-ce==2.5.8)
