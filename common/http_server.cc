@@ -26,7 +26,7 @@
 namespace qfleet {
 namespace {
 
-constexpr char kThreads[] = "4";
+constexpr char kThreads[] = "8";
 constexpr char kWaitingConnections[] = "16";
 constexpr char kRequestBytes[] = "8192";
 constexpr char kRequestMs[] = "1000";

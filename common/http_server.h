@@ -4,7 +4,7 @@
 //   server.Handle("/healthz", [] { return HttpResponse{.body = "alive\n"}; });
 //   QFLEET_ASSIGN_OR_RETURN(std::string address, server.Start("127.0.0.1:0"));
 //
-// Whatever a client does costs no more than this: 4 threads, 16 connections
+// Whatever a client does costs no more than this: 8 threads, 16 connections
 // that wait for one of them (the kernel holds some more), 8 KiB of request,
 // 1 s for a request to come, and as long again without progress, or 3 s in all,
 // for the answer to go. A connection has one request. Bodies of requests are

@@ -95,7 +95,9 @@ struct Exported {
         available(metrics.Gauge(
             "qfleet_process_memory_available_bytes",
             "Memory that is left to the process: the machine's, or its "
-            "control group's where that has a bound.")) {}
+            "control group's where that has a bound.")),
+        memory_limit(metrics.Gauge("qfleet_process_memory_limit_bytes",
+                            "Memory that there is in all, likewise.")) {}
 
   void Update() {
     if (const std::optional<ProcessStat> stat = ReadStat()) {
@@ -111,7 +113,9 @@ struct Exported {
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
       max_fds.Set(static_cast<double>(limit.rlim_cur));
     }
-    available.Set(static_cast<double>(ReadMemory().available));
+    const MemoryView memory = ReadMemory();
+    available.Set(static_cast<double>(memory.available));
+    memory_limit.Set(static_cast<double>(memory.total));
   }
 
   prometheus::Counter& cpu;
@@ -121,6 +125,7 @@ struct Exported {
   prometheus::Gauge& max_fds;
   prometheus::Gauge& start_time;
   prometheus::Gauge& available;
+  prometheus::Gauge& memory_limit;
 };
 
 }  // namespace

@@ -13,7 +13,7 @@ function ticksOf(low, high, count) {
   const power = 10 ** Math.floor(Math.log10(raw || 1));
   const step = power * ([1, 2, 5].find((f) => f * power >= raw) || 10);
   const ticks = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9;
+  for (let k = Math.ceil(low / step - 1e-9) || 0; k * step <= high + step * 1e-9;
        ++k) {
     ticks.push(k * step);
   }

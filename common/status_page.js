@@ -19,6 +19,7 @@ function number(value, digits = 0) {
 function short(value) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
+  if (Number.isInteger(value) && size < 1e6) return plain.format(value);
   if (size >= 1e6 || (size < 1e-3 && size > 0)) return value.toPrecision(3);
   if (size >= 100) return plain.format(value);
   return value.toFixed(size >= 10 ? 1 : size >= 1 ? 2 : 3);
@@ -36,7 +37,9 @@ function bytes(value) {
 }
 
 function duration(seconds) {
-  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  if (seconds < 60) {
+    return `${seconds.toFixed(seconds < 1 ? 2 : seconds < 10 ? 1 : 0)} s`;
+  }
   const s = Math.round(seconds);
   const parts = [Math.floor(s / 3600), Math.floor(s / 60) % 60, s % 60];
   if (parts[0] === 0) return `${parts[1]} min ${parts[2]} s`;
@@ -44,7 +47,6 @@ function duration(seconds) {
 }
 
 const percent = (share) => `${(100 * share).toFixed(0)} %`;
-const rate = (value) => value === null ? "" : `${short(value)}/s`;
 
 function element(tag, text, ...names) {
   const node = document.createElement(tag);
@@ -74,11 +76,15 @@ function meter(name, value, most, format) {
   const head = element("p");
   head.append(element("span", name),
               element("span", `${format(value)} of ${format(most)}`));
-  const bar = element("div", undefined, "bar");
+  box.append(head, bar(value, most));
+  return box;
+}
+
+function bar(value, most) {
+  const box = element("div", undefined, "bar");
   const fill = element("i");
   fill.style.width = `${100 * Math.min(1, most > 0 ? value / most : 0)}%`;
-  bar.append(fill);
-  box.append(head, bar);
+  box.append(fill);
   return box;
 }
 
@@ -202,7 +208,7 @@ function showTiles(run) {
   const target = config.target_return === null ? "" :
     `target ${short(config.target_return)}`;
   const bound = config.max_env_steps === null ? "" :
-    `of ${number(config.max_env_steps)} at most`;
+    `of ${number(config.max_env_steps)}`;
   byId("tiles").replaceChildren(
       tile("Evaluation", e ? short(e.mean_return) : "–", "mean return",
            [target, e ? `${e.episodes} episodes` : ""].filter(Boolean)
@@ -215,8 +221,7 @@ function showTiles(run) {
       tile("Updates", short(report.updates_per_second), "/s",
            number(report.updates), history.updates_per_second),
       tile("Loss", short(report.loss), "",
-           `mean Q ${short(report.mean_q)}, gradient ${
-             short(report.gradient_norm)}`),
+           `mean Q ${short(report.mean_q)}`),
       tile("Samples per insert", short(report.samples_per_insert), "",
            config.samples_per_insert > 0 ?
              `target ${short(config.samples_per_insert)}` : "no target"));

@@ -1,33 +1,36 @@
 // What processes without a run show, all metrics, and the polling.
 
-function showTable(view, table, most) {
+function showTable(view, table, others) {
   const labels = {table};
   const get = (name) => view.get(`qfleet_replay_${name}`, labels) ?? 0;
-  const per = (name) => view.rate(`qfleet_replay_${name}`, labels);
   const side = (name, who) =>
     view.get(`qfleet_replay_${name}`, {side: who, table}) ?? 0;
-  const waits = (who) => {
-    const count = side("waiting", who);
-    return count === 0 ? "none" : `${count}, the longest for ${
-      duration(side("longest_wait_seconds", who))}`;
+  const filled = (name, value, most, format) => {
+    const box = tile(name, format(value), "", `of ${format(most)}`);
+    box.append(bar(value, most));
+    return box;
   };
-  const card = element("section", undefined, "card");
-  const list = element("dl", undefined, "pairs");
-  pairs(list, [
-    ["inserted", `${number(get("items_inserted_total"))}  ${
-      rate(per("items_inserted_total"))}`],
-    ["sampled", `${number(get("items_sampled_total"))}  ${
-      rate(per("items_sampled_total"))}`],
-    ["writers held back", waits("insert")],
-    ["samplers held back", waits("sample")],
-    ["sum of masses", short(get("mass"))],
-    ["refused as malformed", number(get("rejected_total"))],
-  ]);
-  card.append(element("h2", `Table ${table}`),
-              meter("items", get("items"), get("max_items"),
-                    (v) => compact.format(v)),
-              meter("memory", get("bytes"), get("max_bytes"), bytes), list);
-  most.append(card);
+  const flow = (name, metric) => {
+    const per = view.rate(`qfleet_replay_${metric}`, labels);
+    return tile(name, per === null ? "–" : short(per), "/s",
+                `${number(get(metric))} in all`);
+  };
+  const waits = (name, who) => {
+    const count = side("waiting", who);
+    return tile(name, number(count), "", count === 0 ? "by the rate limiter" :
+      `the longest for ${duration(side("longest_wait_seconds", who))}`);
+  };
+  const tiles = element("div", undefined, "tiles");
+  const size = (v) => compact.format(v);
+  tiles.append(
+      filled("Items", get("items"), get("max_items"), size),
+      filled("Memory", get("bytes"), get("max_bytes"), bytes),
+      flow("Inserted", "items_inserted_total"),
+      flow("Sampled", "items_sampled_total"),
+      waits("Writers held back", "insert"),
+      waits("Samplers held back", "sample"),
+      tile("Refused", number(get("rejected_total")), "", "as malformed"));
+  others.append(element("h2", `Table ${table}`), tiles);
 }
 
 // Tiles of each role: [title, metric, how: "rate" | "value" | a format]
@@ -76,11 +79,9 @@ function showOthers(status, view) {
   if (tiles.childElementCount > 0) others.append(tiles);
   const items = view.list.find((f) => f.name === "qfleet_replay_items");
   if (!items) return;
-  const columns = element("div", undefined, "columns");
   for (const sample of items.samples) {
-    showTable(view, sample.labels.table, columns);
+    showTable(view, sample.labels.table, others);
   }
-  others.append(columns);
 }
 
 function showProcess(status, view) {

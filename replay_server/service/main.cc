@@ -108,14 +108,14 @@ absl::Status Serve(const ReplayFlags& replay_flags, const std::string& role,
   options.on_storage_failure = [&server] { server.SetServing(false); };
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Shard> shard,
                           Shard::Create(options, metrics));
+  if (!replay_flags.data_dir.empty()) {
+    AddDiskMetrics(metrics, "replay", replay_flags.data_dir);
+  }
   ReplayService service(shard.get());
   QFLEET_RETURN_IF_ERROR(server.Start(flags.listen, {&service}));
   server.SetServing(true);
   QFLEET_RETURN_IF_ERROR(
       WriteReadyFile(flags.ready_file, server.address(), metrics_address));
-  if (!replay_flags.data_dir.empty()) {
-    AddDiskMetrics(metrics, "replay", replay_flags.data_dir);
-  }
   const v1::DescribeResponse begin = shard->Describe();
   for (const v1::TableInfo& table : begin.tables()) LogTable(table);
   spdlog::info("serving at {}, status page at http://{}/", server.address(),
