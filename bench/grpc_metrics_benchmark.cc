@@ -76,8 +76,8 @@ absl::Status Compare(const std::string& self, const std::string& work_dir,
         address + ".log"));
     QFLEET_RETURN_IF_ERROR(
         shards[i]->AwaitReady(address + ".ready", absl::Seconds(60)));
-    loads.push_back(MakeBareAppendLoad(
-        SmallShape(), absl::StrCat("unix:", address), append));
+    loads.push_back(MakeWriterLoad(
+        SmallShape(), {absl::StrCat("unix:", address)}, append));
   }
   QFLEET_RETURN_IF_ERROR(Alternate(
       rounds, sides, [&](size_t side) -> absl::StatusOr<double> {

@@ -233,8 +233,13 @@ function waitingSentence(run) {
   if (run.waiting) return `The learner waits: ${run.waiting}`;
   if (report.state === "starting") return "Nothing has been reported yet.";
   if (share >= 0.3) {
-    return `The learner waits for the replay ${percent(share)} of its time: ` +
-      "the actors or shards are the slower side.";
+    const slower = run.limiter_balance <= -0.9 ?
+        "too little is inserted, the actors are the slower side." :
+      run.limiter_balance >= 0.9 ?
+        "enough is inserted, but the shards or the way to them are slow." :
+        "the actors or the shards are the slower side.";
+    return `The learner waits for the replay ${percent(share)} of its time: ${
+      slower}`;
   }
   if (run.limiter_balance >= 0.9) {
     return "The actors wait for the learner: the rate limiter holds their " +
@@ -266,7 +271,7 @@ function showWaits(run) {
                 element("span", name), element("b", percent(share)));
     return item;
   }));
-  const balance = run.limiter_balance;
+  const balance = Math.max(-1, Math.min(1, run.limiter_balance));
   byId("balance").firstElementChild.style.left = `${50 + 50 * balance}%`;
   byId("balance").setAttribute(
       "aria-label",

@@ -126,10 +126,10 @@ struct Run::Exported {
         balance(metrics.Gauge(
             "qfleet_learner_limiter_balance_ratio",
             "Who waits by the rate limiter: -1 the learner, for inserts; 1 "
-            "the actors, for samples; 0 in the middle.")),
+            "the actors, for samples; beyond, it is out of its band.")),
         update_time(metrics.Gauge(
             "qfleet_learner_last_update_timestamp_seconds",
-            "When a report last had new updates, Unix time.")) {}
+            "When a report last had new updates, or the start, Unix time.")) {}
 
   prometheus::Counter& updates;
   prometheus::Counter& env_steps;
@@ -163,6 +163,7 @@ Run::Run(const v1::Config& config, const std::string& run_dir, Metrics& metrics)
       begun_(absl::Now()),
       reported_(begun_) {
   report_.set_state("starting");
+  exported_->update_time.SetToCurrentTime();  // It stalls from now on.
   exported_->all_actors.Set(config.actors().count());
   AddDiskMetrics(metrics, "learner", run_dir);
 }

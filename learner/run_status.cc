@@ -143,7 +143,7 @@ double LimiterBalance(const v1::RateLimiter& limiter,
       ratio * (static_cast<double>(replay.inserted) -
                static_cast<double>(limiter.min_size())) -
       static_cast<double>(replay.sampled);
-  return std::clamp(difference / limiter.tolerance(), -1.0, 1.0);
+  return difference / limiter.tolerance();
 }
 
 RunStatus::RunStatus(const v1::Config& config, const std::string& name)

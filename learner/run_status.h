@@ -48,8 +48,9 @@ class ThinnedSeries {
 };
 
 // Who waits for whom, as the rate limiter over the cluster has it: from -1, the
-// learner waits for inserts, to 1, the actors wait for samples. 0 in the
-// middle, and where samples per insert are not limited.
+// learner waits for inserts, to 1, the actors wait for samples; beyond, samples
+// per insert are out of their band. 0 in the middle, and where they are not
+// limited.
 double LimiterBalance(const v1::RateLimiter& limiter, const ReplayView& replay);
 
 class RunStatus {

@@ -51,7 +51,7 @@ ALERTS = [
     ("replay below its minimum", "sum by (table) (qfleet_replay_items) < "
      "max by (table) (qfleet_replay_min_items)"),
     ("samples per insert out of its band",
-     "abs(qfleet_learner_limiter_balance_ratio) == 1"),
+     "abs(qfleet_learner_limiter_balance_ratio) > 1.5"),
     ("weights stale on actors", "qfleet_actor_policy_age_seconds > 60"),
     ("shard down", "qfleet_sampler_shards_connected < qfleet_sampler_shards"),
     ("loss not finite",
@@ -74,7 +74,7 @@ UNITS = [
     ("_seconds_total", "s"),
     ("_bytes", "bytes"),
     ("_bytes_total", "bytes"),
-    ("_balance_ratio", "-1 to 1"),
+    ("_balance_ratio", "-1 to 1, or beyond"),
     ("_per_insert_ratio", "samples per item"),
     ("_target_ratio", "samples per item"),
     ("_ratio", "0 to 1"),

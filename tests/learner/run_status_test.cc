@@ -51,9 +51,9 @@ TEST(LimiterBalanceTest, SaysWhoWaits) {
   replay.sampled = 150;
   EXPECT_DOUBLE_EQ(LimiterBalance(limiter, replay), 0.5);
   replay.sampled = 0;
-  EXPECT_EQ(LimiterBalance(limiter, replay), 1);
+  EXPECT_EQ(LimiterBalance(limiter, replay), 2);  // Out of its band.
   replay.sampled = 1000;
-  EXPECT_EQ(LimiterBalance(limiter, replay), -1);
+  EXPECT_EQ(LimiterBalance(limiter, replay), -8);
   limiter.set_samples_per_insert(0);
   EXPECT_EQ(LimiterBalance(limiter, replay), 0);
 }
