@@ -1,6 +1,8 @@
 // qfleet-actor: acts, evaluates for a learner, or evaluates a run directory.
 
+#include <atomic>
 #include <iostream>
+#include <memory>
 #include <string>
 
 #include "CLI/CLI.hpp"
@@ -9,8 +11,10 @@
 #include "actor/run.h"
 #include "common/metrics.h"
 #include "common/process.h"
+#include "common/resources.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
+#include "common/status_server.h"
 #include "config/config.h"
 #include "model/runtime.h"
 #include "spdlog/spdlog.h"
@@ -44,14 +48,21 @@ absl::Status CheckAddresses(const v1::Config& config, const Options& options) {
   return absl::OkStatus();
 }
 
-absl::Status Run(const Options& options, ShutdownSignal& shutdown) {
+absl::Status Run(const Options& options, const std::string& role,
+                 ShutdownSignal& shutdown) {
   QFLEET_ASSIGN_OR_RETURN(v1::Config config,
                           LoadConfig(options.flags.config, options.flags.set));
   QFLEET_RETURN_IF_ERROR(CheckAddresses(config, options));
+  constexpr int kOfItsOwn = 64;  // HTTP, gRPC, environments' processes.
+  QFLEET_RETURN_IF_ERROR(AllowOpenFiles(
+      kOfItsOwn + 2 * config.cluster().replay_size(),
+      absl::StrCat(config.cluster().replay_size(), " shards")));
   Metrics metrics;
+  StatusServer web(role, metrics);
   QFLEET_ASSIGN_OR_RETURN(const std::string address,
-                          metrics.Serve(options.flags.metrics));
-  spdlog::info("{}; metrics at http://{}/metrics", InitTorch(1), address);
+                          web.Start(options.flags.metrics));
+  web.SetReady(std::make_shared<std::atomic<bool>>(true));
+  spdlog::info("{}; status page at http://{}/", InitTorch(1), address);
   QFLEET_RETURN_IF_ERROR(
       WriteReadyFile(options.flags.ready_file, /*grpc=*/"", address));
   return options.evaluator ? RunEvaluator(config, shutdown, metrics)
@@ -86,7 +97,7 @@ int Main(int argc, char** argv) {
   ShutdownSignal shutdown;
   const std::string role =
       options.evaluator ? "evaluator" : absl::StrCat("actor-", options.actor);
-  InitLog(role);
+  InitLog(role, options.flags.log_format);
   absl::Status status;
   if (!options.evaluate.run_dir.empty()) {
     InitTorch(1);
@@ -96,7 +107,7 @@ int Main(int argc, char** argv) {
   } else if (options.flags.config.empty()) {
     status = absl::InvalidArgumentError("--config is required");
   } else {
-    status = Run(options, shutdown);
+    status = Run(options, role, shutdown);
   }
   return status.ok() ? kExitReached : Fail(role, status);
 }

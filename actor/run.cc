@@ -65,6 +65,11 @@ struct ActorMetrics {
                                      "Sent or to be sent, not acknowledged.")),
         shards(metrics.Gauge("qfleet_actor_shards_connected",
                              "Replay shards connected.")),
+        all_shards(metrics.Gauge("qfleet_actor_shards",
+                                 "Replay shards of the cluster.")),
+        learner(metrics.Gauge("qfleet_actor_learner_connected",
+                              "1 while weights come from the learner or its "
+                              "relay, else 0.")),
         version(metrics.Gauge("qfleet_actor_policy_version",
                               "Policy version in use.")),
         age(metrics.Gauge("qfleet_actor_policy_age_seconds",
@@ -82,27 +87,27 @@ struct ActorMetrics {
   prometheus::Counter& waited;
   prometheus::Gauge& unacknowledged;
   prometheus::Gauge& shards;
+  prometheus::Gauge& all_shards;
+  prometheus::Gauge& learner;
   prometheus::Gauge& version;
   prometheus::Gauge& age;
 };
 
-void Advance(prometheus::Counter& counter, double total) {
-  if (total > counter.Value()) counter.Increment(total - counter.Value());
-}
-
 void Export(const ActorStats& actor, const WriterStats& writer,
             const v1::SubscribeRequest& progress, ActorMetrics& metrics) {
-  Advance(metrics.env_steps, static_cast<double>(actor.env_steps));
-  Advance(metrics.episodes, static_cast<double>(actor.episodes));
-  Advance(metrics.episodes_lost, static_cast<double>(actor.episodes_lost));
-  Advance(metrics.items, static_cast<double>(writer.items_stored));
-  Advance(metrics.skipped, static_cast<double>(writer.items_skipped));
-  Advance(metrics.items_dropped, static_cast<double>(writer.items_dropped));
-  Advance(metrics.items_unconfirmed,
-          static_cast<double>(writer.items_unconfirmed));
-  Advance(metrics.steps_dropped, static_cast<double>(writer.steps_dropped));
-  Advance(metrics.reconnects, static_cast<double>(writer.reconnects));
-  Advance(metrics.waited, writer.waited_seconds);
+  const auto raise = [](auto total, prometheus::Counter& counter) {
+    RaiseTo(static_cast<double>(total), counter);
+  };
+  raise(actor.env_steps, metrics.env_steps);
+  raise(actor.episodes, metrics.episodes);
+  raise(actor.episodes_lost, metrics.episodes_lost);
+  raise(writer.items_stored, metrics.items);
+  raise(writer.items_skipped, metrics.skipped);
+  raise(writer.items_dropped, metrics.items_dropped);
+  raise(writer.items_unconfirmed, metrics.items_unconfirmed);
+  raise(writer.steps_dropped, metrics.steps_dropped);
+  raise(writer.reconnects, metrics.reconnects);
+  raise(writer.waited_seconds, metrics.waited);
   metrics.unacknowledged.Set(static_cast<double>(writer.unacknowledged_bytes));
   metrics.shards.Set(writer.shards_connected);
   metrics.version.Set(static_cast<double>(progress.policy_version()));
@@ -200,6 +205,7 @@ absl::Status RunActor(const v1::Config& config, int index,
                               .actor = index},
                              config.actors().groups()));
   ActorMetrics exported(metrics);
+  exported.all_shards.Set(config.cluster().replay_size());
   WeightSubscriber weights(SubscriptionOf(config, index, network));
   std::unique_ptr<RemoteWriter> writer =
       MakeRemoteWriter(WriterOptionsFor(config, index));
@@ -241,6 +247,7 @@ absl::Status RunActor(const v1::Config& config, int index,
     progress.set_policy_version(policy.version());
     progress.set_policy_age_seconds(absl::ToDoubleSeconds(now - received));
     weights.Report(progress);
+    exported.learner.Set(weights.connected() ? 1 : 0);
     Export(actor.stats(), writer->Stats(), progress, exported);
   }
   absl::Status flushed = writer->Flush();

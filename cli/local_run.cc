@@ -10,6 +10,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "cli/cluster.h"
 #include "cli/progress.h"
@@ -91,6 +94,28 @@ void SayHello(const std::string& run_dir, const v1::Config& config, bool solo,
   reporter.Say(absl::StrCat("status: qfleet status unix:", ShownPath(path)));
 }
 
+// Once, as soon as the learner serves it.
+class PageNotice {
+ public:
+  PageNotice(const std::string& run_dir, bool solo)
+      : path_(absl::StrCat(run_dir, "/ready/", solo ? "solo" : "learner")) {}
+
+  void Look(Reporter& reporter) {
+    if (said_) return;
+    const absl::StatusOr<std::string> text = ReadFile(path_);
+    if (!text.ok()) return;
+    for (absl::string_view line : absl::StrSplit(*text, '\n')) {
+      if (!absl::ConsumePrefix(&line, "metrics ")) continue;
+      reporter.Say(absl::StrCat("status page: http://", line, "/"));
+      said_ = true;
+    }
+  }
+
+ private:
+  const std::string path_;
+  bool said_ = false;
+};
+
 // How the run ended, in a sentence.
 std::string LastWords(const std::optional<RunEnd>& end,
                       const std::string& run_dir, const Progress& progress) {
@@ -145,8 +170,10 @@ absl::StatusOr<int> RunLocally(LocalRun run, v1::Config config,
        ProcessesOf(config, run_dir, binaries, solo, run.resume)) {
     QFLEET_RETURN_IF_ERROR(supervisor.Start(std::move(process)));
   }
+  PageNotice page(run_dir, solo);
   std::optional<RunEnd> end;
   while (!(end = supervisor.Poll()).has_value()) {
+    page.Look(reporter);
     reporter.Update();
     if (shutdown.WaitFor(kPoll)) break;
   }

@@ -170,6 +170,7 @@ absl::Status GrpcServer::Start(const std::string& address,
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
   for (grpc::Service* service : services) builder.RegisterService(service);
+  builder.experimental().SetInterceptorCreators(std::move(interceptors_));
   server_ = builder.BuildAndStart();
   if (server_ == nullptr || port == 0) {
     server_.reset();
@@ -187,6 +188,7 @@ absl::Status GrpcServer::Start(const std::string& address,
 
 void GrpcServer::SetServing(bool serving) {
   if (server_ == nullptr) return;
+  serving_->store(serving);
   if (auto* health = server_->GetHealthCheckService(); health != nullptr) {
     health->SetServingStatus(serving);
   }

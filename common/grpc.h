@@ -8,9 +8,11 @@
 #ifndef QFLEET_COMMON_GRPC_H_
 #define QFLEET_COMMON_GRPC_H_
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -19,6 +21,7 @@
 #include "grpcpp/channel.h"
 #include "grpcpp/server.h"
 #include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/server_interceptor.h"
 #include "grpcpp/support/status.h"
 
 namespace qfleet {
@@ -55,6 +58,13 @@ class GrpcServer {
  public:
   ~GrpcServer();
 
+  // Sees all calls (grpc_metrics.h). Before Start.
+  void Intercept(
+      std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>
+          factory) {
+    interceptors_.push_back(std::move(factory));
+  }
+
   // UNAVAILABLE if the address is in use, INVALID_ARGUMENT if it is malformed
   // or a path too long for a socket. A socket file that no process listens on
   // any more is replaced.
@@ -67,12 +77,20 @@ class GrpcServer {
   // What the health service answers.
   void SetServing(bool serving);
 
+  // What it answers, for those who ask otherwise; may outlive the server.
+  std::shared_ptr<const std::atomic<bool>> serving() const { return serving_; }
+
   // Takes no new calls, gives those running `grace` to end, then cuts them.
   void Shutdown(absl::Duration grace);
 
  private:
   std::string address_;
   std::string socket_path_;
+  const std::shared_ptr<std::atomic<bool>> serving_ =
+      std::make_shared<std::atomic<bool>>(false);
+  std::vector<
+      std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
+      interceptors_;
   std::unique_ptr<grpc::Server> server_;
 };
 

@@ -1,12 +1,14 @@
-// Prometheus metrics of a process and the endpoint that serves them.
+// Prometheus metrics of a process. StatusServer serves them.
 //
 //   Metrics metrics;
 //   auto& steps = metrics.Counter("qfleet_actor_env_steps_total",
 //                                 "Environment steps taken.");
-//   QFLEET_ASSIGN_OR_RETURN(auto address, metrics.Serve("127.0.0.1:0"));
 //   steps.Increment();
 //
-// Names: qfleet_<process>_<noun>_<unit>, base units, counters end in _total.
+// Names: qfleet_<process>_<noun>_<unit>, base units, counters end in _total;
+// what Prometheus has a conventional name for (process_*, grpc_server_*) has
+// that one. Whoever adds a metric runs tests/integration/metrics_doc_test.py
+// --update, which writes docs/metrics.md.
 
 #ifndef QFLEET_COMMON_METRICS_H_
 #define QFLEET_COMMON_METRICS_H_
@@ -17,11 +19,10 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "prometheus/counter.h"
-#include "prometheus/exposer.h"
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
+#include "prometheus/metric_family.h"
 #include "prometheus/registry.h"
 
 namespace qfleet {
@@ -31,6 +32,7 @@ class Metrics {
  public:
   using Labels = std::map<std::string, std::string>;
 
+  // Has the process's own already (process_metrics.h).
   Metrics();
   ~Metrics();
   Metrics(const Metrics&) = delete;
@@ -46,11 +48,10 @@ class Metrics {
                                    const std::vector<double>& buckets,
                                    const Labels& labels = {});
 
-  // Serves /metrics at "host:port" (port 0: a free one) and returns where it
-  // listens. At most once. UNAVAILABLE if the port is in use.
-  absl::StatusOr<std::string> Serve(const std::string& address);
+  // All of them as they are now, after the collectors have run.
+  std::vector<prometheus::MetricFamily> Collect() const;
 
-  // The text that /metrics serves.
+  // The same in Prometheus' text format.
   std::string Text() const;
 
   // `collector` runs before each scrape, in the scraping thread, and may set
@@ -58,12 +59,14 @@ class Metrics {
   void OnScrape(std::function<void()> collector);
 
  private:
-  class Hook;  // Runs the collectors, then gives the registry's metrics.
+  struct Collectors;
 
-  const std::shared_ptr<prometheus::Registry> registry_;
-  const std::shared_ptr<Hook> hook_;
-  std::unique_ptr<prometheus::Exposer> exposer_;
+  const std::unique_ptr<prometheus::Registry> registry_;
+  const std::unique_ptr<Collectors> collectors_;
 };
+
+// Brings a counter up to a total that is kept elsewhere; never down.
+void RaiseTo(double total, prometheus::Counter& counter);
 
 }  // namespace qfleet
 

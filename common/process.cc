@@ -3,15 +3,23 @@
 #include <malloc.h>
 
 #include <iostream>
+#include <memory>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/synchronization/mutex.h"
 #include "common/files.h"
+#include "common/json_log.h"
 #include "spdlog/sinks/stdout_sinks.h"
 #include "spdlog/spdlog.h"
 
 namespace qfleet {
+namespace {
+
+bool log_is_json = false;  // Set once, by InitLog.
+
+}  // namespace
 
 void ProcessFlags::Register(CLI::App& app, const std::string& default_listen) {
   app.add_option("--config", config, "Config file (Protobuf text format)")
@@ -24,7 +32,12 @@ void ProcessFlags::Register(CLI::App& app, const std::string& default_listen) {
         ->capture_default_str();
   }
   app.add_option("--metrics", metrics,
-                 "Address of /metrics, host:port; port 0: a free one")
+                 "Address of the status page and /metrics, host:port; port 0: "
+                 "a free one")
+      ->capture_default_str();
+  app.add_option("--log_format", log_format,
+                 "Lines on standard error: text, or JSON, an object each")
+      ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
   app.add_option("--ready_file", ready_file,
                  "Written with the addresses once the process serves");
@@ -49,17 +62,26 @@ void TuneProcess() {
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 }
 
-void InitLog(const std::string& role) {
+void InitLog(const std::string& role, const std::string& format) {
   auto logger = spdlog::stderr_logger_mt("qfleet");
-  logger->set_pattern(absl::StrCat("%H:%M:%S.%e %L ", role, "] %v"));
+  if (format == "json") {
+    logger->set_formatter(std::make_unique<JsonLogFormatter>(role));
+    log_is_json = true;
+  } else {
+    logger->set_pattern(absl::StrCat("%H:%M:%S.%e %L ", role, "] %v"));
+  }
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
 }
 
 int Fail(const std::string& role, const absl::Status& status) {
-  std::cerr << role << ": "
-            << absl::StrReplaceAll(status.message(), {{"\n", " "}})
-            << std::endl;
+  const std::string line =
+      absl::StrReplaceAll(status.message(), {{"\n", " "}});
+  if (log_is_json) {
+    spdlog::critical("{}", line);
+  } else {
+    std::cerr << role << ": " << line << std::endl;
+  }
   return status.code() == absl::StatusCode::kInvalidArgument ? kExitUsage
                                                              : kExitFailed;
 }

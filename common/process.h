@@ -30,6 +30,7 @@ struct ProcessFlags {
   std::string listen;                   // --listen
   std::string metrics = "127.0.0.1:0";  // --metrics
   std::string ready_file;               // --ready_file
+  std::string log_format = "text";      // --log_format
 
   // Adds the flags to `app`; `default_listen` empty: no --listen.
   void Register(CLI::App& app, const std::string& default_listen);
@@ -44,11 +45,16 @@ int ParseFlags(CLI::App& app, int argc, char** argv);
 // again, message by message), and Abseil does not look for deadlocks.
 void TuneProcess();
 
-// Logs to stderr: "07:05:59.123 I replay-0] text", `role` being "replay-0".
-void InitLog(const std::string& role);
+// Logs to stderr, `role` being "replay-0". `format` "text":
+//   07:05:59.123 I replay-0] text
+// and "json", an object a line, in UTC:
+//   {"time":"2026-01-31T07:05:59.123Z","level":"info","role":"replay-0",
+//    "message":"text"}
+void InitLog(const std::string& role, const std::string& format = "text");
 
-// Prints `role: message` on stderr as one line and returns the exit code that
-// goes with the error: 2 for INVALID_ARGUMENT, else 1.
+// Prints `role: message` on stderr as one line (as JSON, if the log is) and
+// returns the exit code that goes with the error: 2 for INVALID_ARGUMENT, else
+// 1.
 int Fail(const std::string& role, const absl::Status& status);
 
 // Writes "grpc ADDRESS\nmetrics ADDRESS\n" atomically to `path`: the process

@@ -40,9 +40,10 @@ class Loop {
     const int64_t before = trainer_.updates();
     absl::Status status = trainer_.Step();
     if (absl::IsDeadlineExceeded(status)) {
-      spdlog::info("waiting: {}", std::string(status.message()));
+      NoteWaiting(std::string(status.message()));
     } else {
       QFLEET_RETURN_IF_ERROR(status);
+      NoteWaiting("");
     }
     // A skipped update is none; one of the others' batches is one.
     if (trainer_.updates() <= before) return absl::OkStatus();
@@ -75,6 +76,21 @@ class Loop {
   }
 
  private:
+  // Said when it begins and once a minute, however long it lasts: while the
+  // actors fill a large replay that is for hours.
+  void NoteWaiting(const std::string& why) {
+    constexpr absl::Duration kSayAgain = absl::Minutes(1);
+    if (why.empty() && !waiting_) return;
+    run_.NoteWaiting(why);
+    const absl::Time now = absl::Now();
+    if (!why.empty() && (!waiting_ || now - said_ >= kSayAgain) &&
+        now - said_ >= absl::Seconds(5)) {
+      said_ = now;
+      spdlog::info("waiting: {}", why);
+    }
+    waiting_ = !why.empty();
+  }
+
   void StartSettledCheckpoint() {
     run_.Tick(trainer_.updates(), sampler_.View());  // Nothing is uncounted.
     v1::Checkpoint checkpoint =
@@ -129,6 +145,8 @@ class Loop {
   const LoopHooks& hooks_;
   std::optional<Calibrator> calibrator_;  // Where actors take INT8.
   double publish_seconds_ = 0;
+  bool waiting_ = false;
+  absl::Time said_ = absl::InfinitePast();  // That it waits.
 };
 
 }  // namespace

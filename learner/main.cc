@@ -1,5 +1,6 @@
 // qfleet-learner: the update loop, its service, its run directory.
 
+#include <atomic>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -9,11 +10,14 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "common/grpc.h"
+#include "common/grpc_metrics.h"
 #include "common/metrics.h"
 #include "common/process.h"
 #include "common/random.h"
+#include "common/resources.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
+#include "common/status_server.h"
 #include "config/config.h"
 #include "learner/checkpoint_writer.h"
 #include "learner/collective.h"
@@ -68,6 +72,17 @@ absl::Status Resume(const v1::Config& config, Algorithm& algorithm, Run& run,
   return writer.Wait().status();
 }
 
+// Actors or relays follow it, and it the shards.
+absl::Status CheckResources(const v1::Config& config) {
+  constexpr int kOfItsOwn = 64;  // Files, HTTP, gRPC.
+  const int relays = config.cluster().relays_size();
+  const int followers = relays > 0 ? relays : config.actors().count();
+  return AllowOpenFiles(
+      kOfItsOwn + 2 * (followers + config.cluster().replay_size()),
+      absl::StrCat(followers, " actors or relays and ",
+                   config.cluster().replay_size(), " shards"));
+}
+
 // How long the learners of a job wait for each other.
 constexpr absl::Duration kCollectiveTimeout = absl::Minutes(5);
 
@@ -77,7 +92,8 @@ absl::StatusOr<int> RunFollower(const v1::Config& config,
                                 const ProcessFlags& flags,
                                 Collective& collective,
                                 const std::string& metrics_address,
-                                ShutdownSignal& shutdown, Metrics& metrics) {
+                                ShutdownSignal& shutdown, StatusServer& web,
+                                Metrics& metrics) {
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Algorithm> algorithm,
                           MakeAlgorithm(config, &collective));
   QFLEET_RETURN_IF_ERROR(ShareState(*algorithm, collective));
@@ -87,6 +103,7 @@ absl::StatusOr<int> RunFollower(const v1::Config& config,
       WriteReadyFile(flags.ready_file, /*grpc=*/"", metrics_address));
   auto& updates =
       metrics.Counter("qfleet_learner_updates_total", "Optimizer steps.");
+  web.SetReady(std::make_shared<std::atomic<bool>>(true));
   Trainer trainer(config, std::move(algorithm), *sampler);
   while (!shutdown.requested()) {
     absl::Status status = trainer.Step();
@@ -113,10 +130,12 @@ absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
     return absl::InvalidArgumentError(
         "cluster.replay is empty: allowed is one gRPC address a shard");
   }
+  QFLEET_RETURN_IF_ERROR(CheckResources(config));
   Metrics metrics;
+  StatusServer web("learner", metrics);
   QFLEET_ASSIGN_OR_RETURN(const std::string metrics_address,
-                          metrics.Serve(flags.metrics));
-  spdlog::info("{}; metrics at http://{}/metrics",
+                          web.Start(flags.metrics));
+  spdlog::info("{}; status page at http://{}/",
                InitTorch(config.learner().threads()), metrics_address);
   std::unique_ptr<Collective> collective;
   if (rendezvous.has_value()) {
@@ -126,12 +145,13 @@ absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
         collective, Collective::Join(*rendezvous, kCollectiveTimeout, device));
     spdlog::info("learner {} of {}", rendezvous->rank, rendezvous->size);
     if (rendezvous->rank > 0) {
-      return RunFollower(config, flags, *collective, metrics_address, shutdown,
+      return RunFollower(config, flags, *collective, metrics_address, shutdown, web,
                          metrics);
     }
   }
   Run run(config, run_dir, metrics);
   QFLEET_RETURN_IF_ERROR(run.Open());
+  web.SetStatus([status = run.status()](auto& json) { status->AddTo(json); });
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Algorithm> algorithm,
                           MakeAlgorithm(config, collective.get()));
   Publisher publisher(algorithm->network().signature(),
@@ -156,6 +176,9 @@ absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
                     run.env_steps());
 
   GrpcServer server;
+  web.SetReady(server.serving());
+  server.Intercept(MakeGrpcServerMetrics(
+      metrics, {v1::Weights::service_full_name()}));
   QFLEET_RETURN_IF_ERROR(server.Start(flags.listen, {&service}));
   server.SetServing(true);
   spdlog::info("weights at {}", server.address());
@@ -195,7 +218,7 @@ int Main(int argc, char** argv) {
   if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
   TuneProcess();
   ShutdownSignal shutdown;
-  InitLog("learner");
+  InitLog("learner", flags.log_format);
   absl::StatusOr<int> code;
   try {
     code = RunLearner(flags, run_dir, resume, rendezvous, shutdown);

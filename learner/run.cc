@@ -1,6 +1,7 @@
 #include "learner/run.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "common/files.h"
 #include "common/process.h"
+#include "common/process_metrics.h"
 #include "common/proto_json.h"
 #include "common/status_macros.h"
 #include "config/config.h"
@@ -118,7 +120,16 @@ struct Run::Exported {
             metrics.Gauge("qfleet_learner_actor_policy_age_seconds",
                           "Age of the oldest policy that an actor acts with.")),
         actors(metrics.Gauge("qfleet_learner_actors_connected",
-                             "Actors that follow the weights.")) {}
+                             "Actors that follow the weights.")),
+        all_actors(metrics.Gauge("qfleet_learner_actors",
+                                 "Actors that the config has.")),
+        balance(metrics.Gauge(
+            "qfleet_learner_limiter_balance_ratio",
+            "Who waits by the rate limiter: -1 the learner, for inserts; 1 "
+            "the actors, for samples; beyond, it is out of its band.")),
+        update_time(metrics.Gauge(
+            "qfleet_learner_last_update_timestamp_seconds",
+            "When a report last had new updates, or the start, Unix time.")) {}
 
   prometheus::Counter& updates;
   prometheus::Counter& env_steps;
@@ -138,22 +149,30 @@ struct Run::Exported {
   prometheus::Counter& skipped;
   prometheus::Gauge& policy_age;
   prometheus::Gauge& actors;
+  prometheus::Gauge& all_actors;
+  prometheus::Gauge& balance;
+  prometheus::Gauge& update_time;
 };
 
 Run::Run(const v1::Config& config, const std::string& run_dir, Metrics& metrics)
     : config_(config),
       run_dir_(run_dir),
       exported_(std::make_shared<Exported>(metrics)),
+      status_(std::make_shared<RunStatus>(
+          config, std::filesystem::path(run_dir).filename().string())),
       begun_(absl::Now()),
       reported_(begun_) {
   report_.set_state("starting");
+  exported_->update_time.SetToCurrentTime();  // It stalls from now on.
+  exported_->all_actors.Set(config.actors().count());
+  AddDiskMetrics(metrics, "learner", run_dir);
 }
 
 absl::Status Run::Open() {
   QFLEET_RETURN_IF_ERROR(MakeWritableDirectory(run_dir_));
   QFLEET_RETURN_IF_ERROR(
       MakeWritableDirectory(absl::StrCat(run_dir_, "/checkpoints")));
-  const std::string path = absl::StrCat(run_dir_, "/metrics.jsonl");
+  const std::string path = LinesPath();
   const LinesBefore before = ReadLinesBefore(path);
   earlier_wall_seconds_ = before.wall_seconds;
   lines_.open(path, std::ios::app);
@@ -166,6 +185,7 @@ absl::Status Run::Open() {
 }
 
 void Run::Resume(const v1::Checkpoint& checkpoint) {
+  status_->Restore(LinesPath(), checkpoint.env_steps());
   absl::MutexLock lock(&mutex_);
   // What came after the checkpoint is to be learned again, but took its time.
   const double seconds =
@@ -205,6 +225,7 @@ void Run::RecordEvaluation(const v1::EvaluationReport& report) {
   evaluation.set_env_steps(env_steps_);
   evaluation.set_wall_seconds(WallSeconds());
   exported_->evaluation_time.SetToCurrentTime();
+  status_->Add(evaluation);
   JudgeEvaluation();
 }
 
@@ -308,12 +329,16 @@ absl::Status Run::Report(const TrainerAccount& account,
   report.set_share_publishing(std::min(1.0, account.publish_seconds / seconds));
   report.set_updates_skipped(Newest().updates_skipped() + account.skipped);
 
+  if (report.updates() > static_cast<uint64_t>(reported_updates_)) {
+    exported_->update_time.SetToCurrentTime();
+  }
   reported_ = now;
   reported_env_steps_ = report.env_steps();
   reported_updates_ = report.updates();
   reported_episodes_ = actors.episodes;
   reported_return_sum_ = actors.return_sum;
-  Export(report);
+  Export(report, replay);
+  status_->Add(report, replay);
   lines_ << ToJson(report).dump() << std::endl;
   const bool written = lines_.good();
   absl::MutexLock lock(&mutex_);
@@ -325,13 +350,15 @@ absl::Status Run::Report(const TrainerAccount& account,
   return absl::OkStatus();
 }
 
-void Run::Export(const v1::RunReport& report) {
-  auto advance = [](prometheus::Counter& counter, double total) {
-    if (total > counter.Value()) counter.Increment(total - counter.Value());
+void Run::NoteWaiting(const std::string& why) { status_->SetWaiting(why); }
+
+void Run::Export(const v1::RunReport& report, const ReplayView& replay) {
+  const auto raise = [](auto total, prometheus::Counter& counter) {
+    RaiseTo(static_cast<double>(total), counter);
   };
-  advance(exported_->updates, static_cast<double>(report.updates()));
-  advance(exported_->env_steps, static_cast<double>(report.env_steps()));
-  advance(exported_->episodes, static_cast<double>(report.episodes()));
+  raise(report.updates(), exported_->updates);
+  raise(report.env_steps(), exported_->env_steps);
+  raise(report.episodes(), exported_->episodes);
   exported_->loss.Set(report.loss());
   exported_->mean_q.Set(report.mean_q());
   exported_->gradient_norm.Set(report.gradient_norm());
@@ -342,7 +369,9 @@ void Run::Export(const v1::RunReport& report) {
   exported_->copying.Set(report.share_copying());
   exported_->priorities.Set(report.share_priorities());
   exported_->publishing.Set(report.share_publishing());
-  advance(exported_->skipped, static_cast<double>(report.updates_skipped()));
+  raise(report.updates_skipped(), exported_->skipped);
+  exported_->balance.Set(
+      LimiterBalance(config_.replay().table().rate_limiter(), replay));
   exported_->policy_age.Set(report.weight_age_seconds());
   exported_->actors.Set(report.actors());
 }
@@ -430,6 +459,7 @@ std::string Run::Summary() const {
   }
   absl::StrAppendFormat(&text, " after %d env steps, %d updates, %.1f s",
                         env_steps_, updates_, WallSeconds());
+  status_->SetSummary(text);
   return text;
 }
 

@@ -17,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/metrics.h"
+#include "learner/run_status.h"
 #include "learner/trainer.h"
 #include "qfleet/v1/checkpoint.pb.h"
 #include "qfleet/v1/config.pb.h"
@@ -61,6 +62,10 @@ class Run {
   // Counts, cheaply; `due` says whether it is time for Report.
   bool Tick(int64_t updates, const ReplayView& replay);
 
+  // Why there is no batch, in words, as the sampler has it; empty: there is
+  // one.
+  void NoteWaiting(const std::string& why);
+
   // Writes a line of metrics.jsonl and sets the metrics.
   absl::Status Report(const TrainerAccount& account, const ReplayView& replay,
                       const ActorsView& actors, uint64_t policy_version,
@@ -77,6 +82,8 @@ class Run {
                                 const v1::Publication& newest,
                                 const ReplayView& replay,
                                 const ActorsView& actors) const;
+  // For the status page; may outlive the run.
+  std::shared_ptr<const RunStatus> status() const { return status_; }
   std::string checkpoint_directory() const { return run_dir_ + "/checkpoints"; }
 
   // "reached: mean return 487.6 over 20 episodes (target 475) after ...".
@@ -85,16 +92,18 @@ class Run {
  private:
   struct Exported;
 
+  std::string LinesPath() const { return run_dir_ + "/metrics.jsonl"; }
   double WallSeconds() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void CountEnvSteps(const ReplayView& replay)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void JudgeEvaluation() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CheckBounds() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Export(const v1::RunReport& report);
+  void Export(const v1::RunReport& report, const ReplayView& replay);
 
   const v1::Config config_;
   const std::string run_dir_;
   const std::shared_ptr<Exported> exported_;
+  const std::shared_ptr<RunStatus> status_;
   std::ofstream lines_;  // The loop's thread only.
 
   mutable absl::Mutex mutex_;

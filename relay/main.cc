@@ -8,8 +8,10 @@
 #include "absl/time/time.h"
 #include "common/metrics.h"
 #include "common/process.h"
+#include "common/resources.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
+#include "common/status_server.h"
 #include "config/config.h"
 #include "relay/relay.h"
 #include "spdlog/spdlog.h"
@@ -38,23 +40,30 @@ absl::Status CheckAddresses(const v1::ClusterConfig& cluster, int index) {
 }
 
 absl::Status Serve(const ProcessFlags& flags, int index,
+                   const std::string& role,
                    ShutdownSignal& shutdown) {
   QFLEET_ASSIGN_OR_RETURN(v1::Config config,
                           LoadConfig(flags.config, flags.set));
   const v1::ClusterConfig& cluster = config.cluster();
   QFLEET_RETURN_IF_ERROR(CheckAddresses(cluster, index));
+  constexpr int kOfItsOwn = 64;  // HTTP, gRPC.
+  QFLEET_RETURN_IF_ERROR(AllowOpenFiles(
+      kOfItsOwn + 2 * config.actors().count(),
+      absl::StrCat("actors.count = ", config.actors().count())));
   Metrics metrics;
+  StatusServer web(role, metrics);
   QFLEET_ASSIGN_OR_RETURN(const std::string metrics_address,
-                          metrics.Serve(flags.metrics));
+                          web.Start(flags.metrics));
   QFLEET_ASSIGN_OR_RETURN(
       std::unique_ptr<Relay> relay,
       Relay::Start({.learner = cluster.learner(),
                     .listen = cluster.relays(index),
                     .codec = config.actors().weight_codec()},
                    metrics));
+  web.SetReady(relay->serving());
   QFLEET_RETURN_IF_ERROR(
       WriteReadyFile(flags.ready_file, relay->address(), metrics_address));
-  spdlog::info("weights of {} at {}, metrics at http://{}/metrics",
+  spdlog::info("weights of {} at {}, status page at http://{}/",
                cluster.learner(), relay->address(), metrics_address);
   while (!shutdown.WaitFor(kReportPeriod)) {
     QFLEET_RETURN_IF_ERROR(relay->Report());
@@ -78,8 +87,8 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
   const std::string role = absl::StrCat("relay-", index);
-  InitLog(role);
-  const absl::Status status = Serve(flags, index, shutdown);
+  InitLog(role, flags.log_format);
+  const absl::Status status = Serve(flags, index, role, shutdown);
   return status.ok() ? kExitReached : Fail(role, status);
 }
 

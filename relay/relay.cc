@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/grpc_metrics.h"
 #include "common/status_macros.h"
 #include "grpcpp/client_context.h"
 #include "spdlog/spdlog.h"
@@ -29,10 +30,6 @@ absl::Status CheckForRelay(const v1::Publication& publication,
                      v1::WeightCodec_Name(codec), ", as was asked for"));
   }
   return CheckWhole(publication, publication.layout());
-}
-
-void Advance(prometheus::Counter& counter, double total) {
-  if (total > counter.Value()) counter.Increment(total - counter.Value());
 }
 
 }  // namespace
@@ -130,6 +127,8 @@ class Relay::Backend final : public WeightsBackend {
 absl::StatusOr<std::unique_ptr<Relay>> Relay::Start(const Options& options,
                                                     Metrics& metrics) {
   auto relay = std::unique_ptr<Relay>(new Relay(options, metrics));
+  relay->server_.Intercept(
+      MakeGrpcServerMetrics(metrics, {v1::Weights::service_full_name()}));
   QFLEET_RETURN_IF_ERROR(
       relay->server_.Start(options.listen, {relay->service_.get()}));
   Relay* const self = relay.get();
@@ -198,9 +197,9 @@ absl::Status Relay::Report() {
   exported_->actors.Set(actors.connected);
   exported_->actor_age.Set(actors.oldest_policy_seconds);
   exported_->connected.Set(subscriber_->connected() ? 1 : 0);
-  Advance(exported_->rejected, static_cast<double>(subscriber_->rejected()));
-  Advance(exported_->sent, static_cast<double>(stats.sent));
-  Advance(exported_->sent_bytes, static_cast<double>(stats.sent_bytes));
+  RaiseTo(static_cast<double>(subscriber_->rejected()), exported_->rejected);
+  RaiseTo(static_cast<double>(stats.sent), exported_->sent);
+  RaiseTo(static_cast<double>(stats.sent_bytes), exported_->sent_bytes);
   const int64_t received_at = exported_->received_at.load();
   if (received_at > 0) {
     exported_->age.Set(

@@ -18,6 +18,7 @@
 #ifndef QFLEET_RELAY_RELAY_H_
 #define QFLEET_RELAY_RELAY_H_
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -55,6 +56,10 @@ class Relay {
 
   // Where it listens.
   const std::string& address() const { return server_.address(); }
+  // What its health service answers: whether it has weights to give.
+  std::shared_ptr<const std::atomic<bool>> serving() const {
+    return server_.serving();
+  }
   const WeightsService& service() const { return *service_; }
 
  private:

@@ -1,7 +1,10 @@
 #include "replay_client/priority_updater.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
+
+#include "absl/time/clock.h"
 
 namespace qfleet {
 namespace {
@@ -27,7 +30,9 @@ PriorityUpdater::~PriorityUpdater() {
 }
 
 void PriorityUpdater::Add(const v1::UpdatePrioritiesRequest& request) {
+  const absl::Time now = absl::Now();
   absl::MutexLock lock(&mutex_);
+  if (waiting_.slot_size() == 0) waiting_since_ = now;
   waiting_.mutable_slot()->MergeFrom(request.slot());
   waiting_.mutable_generation()->MergeFrom(request.generation());
   waiting_.mutable_priority()->MergeFrom(request.priority());
@@ -49,6 +54,7 @@ void PriorityUpdater::StartCall() {
   in_flight_ = true;
   request_.Clear();
   request_.Swap(&waiting_);
+  request_since_ = waiting_since_;
   request_.set_table(table_);
   response_.Clear();
   context_ = std::make_unique<grpc::ClientContext>();
@@ -69,6 +75,23 @@ void PriorityUpdater::OnReply(const grpc::Status& status) {
   }
   in_flight_ = false;
   if (waiting_.slot_size() > 0 && !stopped_) StartCall();
+}
+
+PriorityUpdater::Backlog PriorityUpdater::backlog() const {
+  const absl::Time now = absl::Now();
+  absl::MutexLock lock(&mutex_);
+  Backlog backlog;
+  absl::Time since = now;
+  if (waiting_.slot_size() > 0) {
+    backlog.priorities += waiting_.slot_size();
+    since = waiting_since_;
+  }
+  if (in_flight_) {
+    backlog.priorities += request_.slot_size();
+    since = request_since_;
+  }
+  backlog.seconds = std::max(0.0, absl::ToDoubleSeconds(now - since));
+  return backlog;
 }
 
 PriorityUpdater::Counts PriorityUpdater::counts() const {

@@ -12,6 +12,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "grpcpp/client_context.h"
 #include "prometheus/counter.h"
 #include "qfleet/v1/replay.grpc.pb.h"
@@ -44,6 +45,13 @@ class PriorityUpdater {
 
   Counts counts() const;
 
+  // What was added and is not applied yet.
+  struct Backlog {
+    uint64_t priorities = 0;
+    double seconds = 0;  // Since the oldest of them was added.
+  };
+  Backlog backlog() const;
+
  private:
   // Of what waits, 1 MiB of 12 bytes each.
   static constexpr int kMaxWaiting = (1 << 20) / 12;
@@ -57,11 +65,13 @@ class PriorityUpdater {
 
   mutable absl::Mutex mutex_;
   v1::UpdatePrioritiesRequest waiting_ ABSL_GUARDED_BY(mutex_);
+  absl::Time waiting_since_ ABSL_GUARDED_BY(mutex_);  // If there are any.
   bool in_flight_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   Counts counts_ ABSL_GUARDED_BY(mutex_);
   // Of the call in flight.
   std::unique_ptr<grpc::ClientContext> context_ ABSL_GUARDED_BY(mutex_);
+  absl::Time request_since_ ABSL_GUARDED_BY(mutex_);
   v1::UpdatePrioritiesRequest request_ ABSL_GUARDED_BY(mutex_);
   v1::UpdatePrioritiesResponse response_ ABSL_GUARDED_BY(mutex_);
 };

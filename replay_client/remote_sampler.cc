@@ -37,6 +37,14 @@ struct SamplerMetrics {
             "Age of the oldest shard's mass when a batch was last allotted.")),
         connected(metrics.Gauge("qfleet_sampler_shards_connected",
                                 "Shards that this sampler is connected to.")),
+        shards(metrics.Gauge("qfleet_sampler_shards",
+                             "Shards that this sampler has.")),
+        pending(metrics.Gauge(
+            "qfleet_sampler_priorities_pending",
+            "Priorities that wait for their shards or are on their way.")),
+        pending_seconds(metrics.Gauge(
+            "qfleet_sampler_priorities_pending_seconds",
+            "How long the oldest of these has waited by now.")),
         limited(metrics.Counter(
             "qfleet_sampler_limited_total",
             "Draws that a shard's rate limiter held back until they were "
@@ -49,6 +57,9 @@ struct SamplerMetrics {
   prometheus::Counter& wait_seconds;
   prometheus::Gauge& mass_age;
   prometheus::Gauge& connected;
+  prometheus::Gauge& shards;
+  prometheus::Gauge& pending;
+  prometheus::Gauge& pending_seconds;
   prometheus::Counter& limited;
   prometheus::Counter& dropped;
 };
@@ -100,6 +111,7 @@ class RemoteSamplerImpl : public RemoteSampler {
 
   // The coordinator's thread.
   void Run();
+  void FlushPriorities();
   void MergeComplete() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // A shard was connected or lost.
@@ -191,6 +203,7 @@ void RemoteSamplerImpl::Link::OnClose(const absl::Status& status) {
 RemoteSamplerImpl::RemoteSamplerImpl(const SamplerOptions& options,
                                      Metrics& metrics)
     : options_(options), metrics_(metrics), planner_(options) {
+  metrics_.shards.Set(static_cast<double>(options.shards.size()));
   for (size_t s = 0; s < options.shards.size(); ++s) {
     links_.push_back(std::make_unique<Link>(this, static_cast<int>(s)));
   }
@@ -221,11 +234,23 @@ void RemoteSamplerImpl::Run() {
     mutex_.AwaitWithTimeout(absl::Condition(&due), planner_.period());
     if (stopped_) return;
     work_ = false;
-    for (auto& link : links_) link->updater->Flush();
+    FlushPriorities();
     planner_.Plan(ready_.size(), absl::Now());
     metrics_.mass_age.Set(absl::ToDoubleSeconds(planner_.mass_age()));
     MergeComplete();
   }
+}
+
+void RemoteSamplerImpl::FlushPriorities() {
+  PriorityUpdater::Backlog all;
+  for (auto& link : links_) {
+    link->updater->Flush();
+    const PriorityUpdater::Backlog backlog = link->updater->backlog();
+    all.priorities += backlog.priorities;
+    all.seconds = std::max(all.seconds, backlog.seconds);
+  }
+  metrics_.pending.Set(static_cast<double>(all.priorities));
+  metrics_.pending_seconds.Set(all.seconds);
 }
 
 void RemoteSamplerImpl::MergeComplete() {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the build needs (Debian packages) and configures build/release.
 #
-#   scripts/setup.sh [--libtorch=debian|pip|cuda|PATH] [--tests] [--gymnasium]
+#   scripts/setup.sh [--libtorch=debian|pip|cuda|PATH] [--tests] [--browser]
+#                    [--gymnasium]
 #
 # --libtorch  Debian's package (default), the one that pip installs into .venv,
 #             PyPI's CUDA build, with the parts of CUDA that it needs, in
@@ -9,6 +10,8 @@
 #             or a folder that holds share/cmake/Torch. build/release keeps the
 #             choice until another one is made.
 # --tests     Also what only the tests need.
+# --browser   Also Chromium (440 MB), for the tests of the status page, which are
+#             skipped without it.
 # --gymnasium Also Gymnasium, ale-py and Box2D from PyPI in .venv-gymnasium, for
 #             environment { gymnasium { ... } } (docs/environments.md).
 set -euo pipefail
@@ -22,15 +25,16 @@ readonly GYMNASIUM=(  # What was tested together.
   opencv-python-headless==5.0.0.93 protobuf==6.33.0 pygame-ce==2.5.8)
 readonly PACKAGES=(
   build-essential ccache cmake git mold ninja-build
-  libabsl-dev libbenchmark-dev libcli11-dev libgloo-dev libgmock-dev
-  libgrpc++-dev libgtest-dev libprotobuf-dev libspdlog-dev
-  libtcmalloc-minimal4 libxxhash-dev libzstd-dev
+  libabsl-dev libbenchmark-dev libcivetweb-dev libcli11-dev libgloo-dev
+  libgmock-dev libgrpc++-dev libgtest-dev libprotobuf-dev libspdlog-dev
+  libtcmalloc-minimal4 libxxhash-dev libzstd-dev zlib1g-dev
   nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler
   protobuf-compiler-grpc ca-certificates python3-venv)
 # promtool checks the metrics. (Debian's package also starts a Prometheus where
 # systemd runs, which only a test machine should have.)
 # clang fuzzes (fuzz/run.sh).
 readonly TEST_PACKAGES=(clang curl libclang-rt-14-dev prometheus)
+readonly BROWSER_PACKAGES=(chromium chromium-driver)
 readonly TORCH_PACKAGES=(libtorch-dev libopenblas0-pthread)
 readonly TOOLS=(c++ cmake ninja protoc grpc_cpp_plugin python3)
 
@@ -125,8 +129,9 @@ for argument in "$@"; do
   case ${argument} in
     --libtorch=?*) choice=${argument#*=} ;;
     --tests) packages+=("${TEST_PACKAGES[@]}") ;;
+    --browser) packages+=("${BROWSER_PACKAGES[@]}") ;;
     --gymnasium) gymnasium=yes ;;
-    *) fail 2 "${argument}: allowed is --libtorch=debian|pip|cuda|PATH, --tests, --gymnasium" ;;
+    *) fail 2 "${argument}: allowed is --libtorch=debian|pip|cuda|PATH, --tests, --browser, --gymnasium" ;;
   esac
 done
 if [[ -n ${choice} && ${choice} != debian && ${choice} != pip &&

@@ -1,6 +1,8 @@
 // qfleet-solo: a config's whole training in one process and one thread.
 
+#include <atomic>
 #include <exception>
+#include <memory>
 #include <string>
 
 #include "CLI/CLI.hpp"
@@ -8,6 +10,7 @@
 #include "common/process.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
+#include "common/status_server.h"
 #include "config/config.h"
 #include "model/runtime.h"
 #include "solo/solo.h"
@@ -22,9 +25,11 @@ absl::StatusOr<int> RunSolo(const ProcessFlags& flags,
   QFLEET_ASSIGN_OR_RETURN(v1::Config config,
                           LoadConfig(flags.config, flags.set));
   Metrics metrics;
+  StatusServer web("solo", metrics);
   QFLEET_ASSIGN_OR_RETURN(const std::string address,
-                          metrics.Serve(flags.metrics));
-  spdlog::info("{}; metrics at http://{}/metrics",
+                          web.Start(flags.metrics));
+  web.SetReady(std::make_shared<std::atomic<bool>>(true));
+  spdlog::info("{}; status page at http://{}/",
                InitTorch(config.learner().threads()), address);
   QFLEET_RETURN_IF_ERROR(
       WriteReadyFile(flags.ready_file, /*grpc=*/"", address));
@@ -32,7 +37,7 @@ absl::StatusOr<int> RunSolo(const ProcessFlags& flags,
       const Outcome outcome,
       TrainSolo(
           config, run_dir, [&shutdown] { return shutdown.requested(); },
-          metrics, resume));
+          metrics, resume, &web));
   return ExitCodeOf(outcome, config.stop());
 }
 
@@ -50,7 +55,7 @@ int Main(int argc, char** argv) {
   if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
   TuneProcess();
   ShutdownSignal shutdown;
-  InitLog("solo");
+  InitLog("solo", flags.log_format);
   absl::StatusOr<int> code;
   try {
     code = RunSolo(flags, run_dir, resume, shutdown);

@@ -212,9 +212,14 @@ WriteBeside SaveSolo(const ActorSide& actor_side, LocalReplay& replay,
 absl::StatusOr<Outcome> TrainSolo(const v1::Config& config,
                                   const std::string& run_dir,
                                   const std::function<bool()>& interrupted,
-                                  Metrics& metrics, bool resume) {
+                                  Metrics& metrics, bool resume,
+                                  StatusServer* web) {
   Run run(config, run_dir, metrics);
   QFLEET_RETURN_IF_ERROR(run.Open());
+  if (web != nullptr) {
+    web->SetStatus(
+        [status = run.status()](auto& json) { status->AddTo(json); });
+  }
   const std::string directory = run.checkpoint_directory();
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Algorithm> algorithm,
                           MakeAlgorithm(config));

@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/metrics.h"
+#include "common/status_server.h"
 #include "learner/run.h"
 #include "qfleet/v1/config.pb.h"
 
@@ -20,11 +21,13 @@ namespace qfleet {
 
 // `resume`: goes on from the newest usable checkpoint of the run directory, or
 // starts where there is none. INVALID_ARGUMENT if there are some and none can
-// be used, which is so for those that hold the networks only.
+// be used, which is so for those that hold the networks only. `web`, if there
+// is one, is told of the run.
 absl::StatusOr<Outcome> TrainSolo(const v1::Config& config,
                                   const std::string& run_dir,
                                   const std::function<bool()>& interrupted,
-                                  Metrics& metrics, bool resume = false);
+                                  Metrics& metrics, bool resume = false,
+                                  StatusServer* web = nullptr);
 
 }  // namespace qfleet
 

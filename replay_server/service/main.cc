@@ -9,12 +9,17 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/grpc.h"
+#include "common/grpc_metrics.h"
 #include "common/metrics.h"
 #include "common/process.h"
+#include "common/process_metrics.h"
+#include "common/resources.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
+#include "common/status_server.h"
 #include "config/config.h"
 #include "replay_server/service/replay_service.h"
 #include "replay_server/service/shard.h"
@@ -26,6 +31,8 @@ namespace {
 // Once the shard is shut down only streams that wait for their client's next
 // message are left, and they do not end by themselves.
 constexpr absl::Duration kGrace = absl::Milliseconds(500);
+
+constexpr absl::Duration kLookAtResources = absl::Seconds(10);
 
 // New in each life of the process: the keys of an earlier life are stale.
 uint64_t LifeSeed() {
@@ -56,12 +63,38 @@ void LogTable(const v1::TableInfo& table) {
   }
 }
 
-absl::Status Serve(const ReplayFlags& replay_flags, ShutdownSignal& shutdown) {
+// Of this shard, whose clients have a few connections each, and spare ones
+// while they reconnect.
+absl::Status CheckResources(const v1::Config& config, bool on_disk) {
+  constexpr int kOfItsOwn = 64;  // Files, HTTP, gRPC.
+  const int clients = config.actors().count() + 2 * config.learner().count();
+  QFLEET_RETURN_IF_ERROR(AllowOpenFiles(
+      kOfItsOwn + 2 * clients,
+      absl::StrCat("actors.count = ", config.actors().count(),
+                   " and learner.count = ", config.learner().count())));
+  uint64_t bytes = config.replay().table().max_bytes();
+  for (const v1::TableSpec& table : config.replay().more_tables()) {
+    bytes += table.max_bytes();
+  }
+  return CheckMemory(bytes, "replay.max_bytes of all tables", on_disk);
+}
+
+absl::Status Serve(const ReplayFlags& replay_flags, const std::string& role,
+                   ShutdownSignal& shutdown) {
   const ProcessFlags& flags = replay_flags.process;
   QFLEET_ASSIGN_OR_RETURN(v1::Config config,
                           LoadConfig(flags.config, flags.set));
+  QFLEET_RETURN_IF_ERROR(
+      CheckResources(config, !replay_flags.data_dir.empty()));
   Metrics metrics;
   GrpcServer server;
+  server.Intercept(MakeGrpcServerMetrics(
+      metrics, {v1::Replay::service_full_name()}));
+  // Answers probes while a large table is recovered.
+  StatusServer web(role, metrics);
+  QFLEET_ASSIGN_OR_RETURN(const std::string metrics_address,
+                          web.Start(flags.metrics));
+  web.SetReady(server.serving());
   Shard::Options options;
   options.number = replay_flags.shard;
   options.tables = {config.replay().table()};
@@ -75,19 +108,23 @@ absl::Status Serve(const ReplayFlags& replay_flags, ShutdownSignal& shutdown) {
   options.on_storage_failure = [&server] { server.SetServing(false); };
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Shard> shard,
                           Shard::Create(options, metrics));
+  if (!replay_flags.data_dir.empty()) {
+    AddDiskMetrics(metrics, "replay", replay_flags.data_dir);
+  }
   ReplayService service(shard.get());
-  QFLEET_ASSIGN_OR_RETURN(std::string metrics_address,
-                          metrics.Serve(flags.metrics));
   QFLEET_RETURN_IF_ERROR(server.Start(flags.listen, {&service}));
   server.SetServing(true);
   QFLEET_RETURN_IF_ERROR(
       WriteReadyFile(flags.ready_file, server.address(), metrics_address));
   const v1::DescribeResponse begin = shard->Describe();
   for (const v1::TableInfo& table : begin.tables()) LogTable(table);
-  spdlog::info("serving at {}, metrics at {}", server.address(),
+  spdlog::info("serving at {}, status page at http://{}/", server.address(),
                metrics_address);
 
-  shutdown.Wait();
+  ResourceWatch watch;
+  while (!shutdown.WaitFor(kLookAtResources)) {
+    watch.Look(replay_flags.data_dir, absl::Now());
+  }
   server.SetServing(false);
   shard->Shutdown();
   server.Shutdown(kGrace);
@@ -116,8 +153,8 @@ int Main(int argc, char** argv) {
                  "yet");
   if (int code = ParseFlags(app, argc, argv); code >= 0) return code;
   const std::string role = absl::StrCat("replay-", flags.shard);
-  InitLog(role);
-  absl::Status status = Serve(flags, shutdown);
+  InitLog(role, flags.process.log_format);
+  absl::Status status = Serve(flags, role, shutdown);
   return status.ok() ? kExitReached : Fail(role, status);
 }
 

@@ -28,11 +28,6 @@ const std::vector<double>& LatencyBuckets() {
   return *buckets;
 }
 
-void RaiseTo(uint64_t value, prometheus::Counter& counter) {
-  const double rise = static_cast<double>(value) - counter.Value();
-  if (rise > 0) counter.Increment(rise);
-}
-
 }  // namespace
 
 TableMetrics::TableMetrics(Metrics& metrics, const std::string& table)
@@ -83,9 +78,28 @@ TableMetrics::TableMetrics(Metrics& metrics, const std::string& table)
                                {{"table", table}})),
       items_(metrics.Gauge("qfleet_replay_items", "Items held.",
                            {{"table", table}})),
+      max_items_(metrics.Gauge("qfleet_replay_max_items",
+                               "Items that this shard may hold.",
+                               {{"table", table}})),
+      min_items_(metrics.Gauge(
+          "qfleet_replay_min_items",
+          "Items that the cluster must hold before it is sampled.",
+          {{"table", table}})),
       bytes_(metrics.Gauge("qfleet_replay_bytes",
                            "Bytes in use by live steps and items.",
                            {{"table", table}})),
+      max_bytes_(metrics.Gauge("qfleet_replay_max_bytes",
+                               "Bytes that this shard's steps and items may "
+                               "use.",
+                               {{"table", table}})),
+      target_(metrics.Gauge(
+          "qfleet_replay_samples_per_insert_target_ratio",
+          "Samples per insert that the rate limiter holds to; 0: none.",
+          {{"table", table}})),
+      tolerance_(metrics.Gauge(
+          "qfleet_replay_samples_per_insert_tolerance",
+          "Samples that may be missing or too many for that.",
+          {{"table", table}})),
       mass_(metrics.Gauge("qfleet_replay_mass",
                           "Sum of the masses of all items.",
                           {{"table", table}})),
@@ -131,13 +145,19 @@ TableMetrics::TableMetrics(Metrics& metrics, const std::string& table)
 void TableMetrics::Export(const v1::TableInfo& info) {
   absl::MutexLock lock(&mutex_);
   const v1::TableStats& stats = info.stats();
-  RaiseTo(stats.inserted(), inserted_);
-  RaiseTo(stats.sampled(), sampled_);
-  RaiseTo(stats.steps(), steps_);
-  RaiseTo(stats.episodes(), episodes_);
-  RaiseTo(stats.skipped(), skipped_);
+  RaiseTo(static_cast<double>(stats.inserted()), inserted_);
+  RaiseTo(static_cast<double>(stats.sampled()), sampled_);
+  RaiseTo(static_cast<double>(stats.steps()), steps_);
+  RaiseTo(static_cast<double>(stats.episodes()), episodes_);
+  RaiseTo(static_cast<double>(stats.skipped()), skipped_);
   items_.Set(static_cast<double>(stats.size()));
   bytes_.Set(static_cast<double>(stats.bytes()));
+  max_items_.Set(static_cast<double>(info.spec().max_items()));
+  max_bytes_.Set(static_cast<double>(info.spec().max_bytes()));
+  const v1::RateLimiter& limiter = info.spec().rate_limiter();
+  min_items_.Set(static_cast<double>(limiter.min_size()));
+  target_.Set(limiter.samples_per_insert());
+  tolerance_.Set(limiter.tolerance());
   mass_.Set(stats.mass());
   waiting_inserts_.Set(info.waiting_writers());
   waiting_samples_.Set(info.waiting_samplers());

@@ -40,7 +40,12 @@ class TableMetrics {
   prometheus::Counter& episodes_;
   prometheus::Counter& skipped_;
   prometheus::Gauge& items_;
+  prometheus::Gauge& max_items_;
+  prometheus::Gauge& min_items_;
   prometheus::Gauge& bytes_;
+  prometheus::Gauge& max_bytes_;
+  prometheus::Gauge& target_;
+  prometheus::Gauge& tolerance_;
   prometheus::Gauge& mass_;
   prometheus::Gauge& waiting_inserts_;
   prometheus::Gauge& waiting_samples_;
