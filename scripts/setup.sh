@@ -2,6 +2,7 @@
 # Installs what the build needs (Debian packages) and configures build/release.
 #
 #   scripts/setup.sh [--libtorch=debian|pip|cuda|PATH] [--tests] [--gymnasium]
+#   scripts/setup.sh --packages[=replay]
 #
 # --libtorch  Debian's package (default), the one that pip installs into .venv,
 #             PyPI's CUDA build, with the parts of CUDA that it needs, in
@@ -9,6 +10,9 @@
 #             or a folder that holds share/cmake/Torch. build/release keeps the
 #             choice until another one is made.
 # --tests     Also what only the tests need.
+# --packages  Only installs the Debian packages, Debian's LibTorch among them;
+#             with =replay those that qfleet-replay, qfleet-relay and qfleet
+#             need, which is all but LibTorch.
 # --gymnasium Also Gymnasium, ale-py and Box2D from PyPI in .venv-gymnasium, for
 #             environment { gymnasium { ... } } (docs/environments.md).
 set -euo pipefail
@@ -126,7 +130,15 @@ for argument in "$@"; do
     --libtorch=?*) choice=${argument#*=} ;;
     --tests) packages+=("${TEST_PACKAGES[@]}") ;;
     --gymnasium) gymnasium=yes ;;
-    *) fail 2 "${argument}: allowed is --libtorch=debian|pip|cuda|PATH, --tests, --gymnasium" ;;
+    --packages)
+      install_packages "${packages[@]}" "${TORCH_PACKAGES[@]}"
+      exit
+      ;;
+    --packages=replay)
+      install_packages "${packages[@]}"
+      exit
+      ;;
+    *) fail 2 "${argument}: allowed is --libtorch=debian|pip|cuda|PATH, --tests, --gymnasium, --packages[=replay]" ;;
   esac
 done
 if [[ -n ${choice} && ${choice} != debian && ${choice} != pip &&
