@@ -1,8 +1,10 @@
 // qfleet-actor: acts, evaluates for a learner, or evaluates a run directory.
 
 #include <atomic>
+#include <cstdint>
 #include <iostream>
 #include <memory>
+#include <random>
 #include <string>
 
 #include "CLI/CLI.hpp"
@@ -25,6 +27,7 @@ namespace {
 struct Options {
   ProcessFlags flags;
   int actor = 0;
+  bool any_actor = false;
   bool evaluator = false;
   EvaluateOptions evaluate;
   std::string codec = "fp32";
@@ -48,10 +51,23 @@ absl::Status CheckAddresses(const v1::Config& config, const Options& options) {
   return absl::OkStatus();
 }
 
-absl::Status Run(const Options& options, const std::string& role,
+// Several may draw the same number: they share its place on the epsilon ladder,
+// but neither their environments nor their choices.
+void DrawActor(v1::Config& config, Options& options) {
+  std::random_device device;
+  options.actor =
+      std::uniform_int_distribution<int>(0, config.actors().count() - 1)(
+          device);
+  config.set_seed((uint64_t{device()} << 32) | device());
+  spdlog::info("number {} of {}, drawn at random", options.actor,
+               config.actors().count());
+}
+
+absl::Status Run(Options& options, const std::string& role,
                  ShutdownSignal& shutdown) {
   QFLEET_ASSIGN_OR_RETURN(v1::Config config,
                           LoadConfig(options.flags.config, options.flags.set));
+  if (options.any_actor) DrawActor(config, options);
   QFLEET_RETURN_IF_ERROR(CheckAddresses(config, options));
   constexpr int kOfItsOwn = 64;  // HTTP, gRPC, environments' processes.
   QFLEET_RETURN_IF_ERROR(AllowOpenFiles(
@@ -78,6 +94,10 @@ int Main(int argc, char** argv) {
   options.flags.Register(app, /*default_listen=*/"");
   app.add_option("--actor", options.actor, "Number of this actor, from 0")
       ->capture_default_str();
+  app.add_flag("--any_actor", options.any_actor,
+               "A number drawn at random, and a seed of its own: for replicas "
+               "that are not numbered")
+      ->excludes("--actor");
   app.add_flag("--evaluator", options.evaluator,
                "Evaluate the learner's policies instead of acting");
   app.add_option("--evaluate", options.evaluate.run_dir,
@@ -96,7 +116,9 @@ int Main(int argc, char** argv) {
   TuneProcess();
   ShutdownSignal shutdown;
   const std::string role =
-      options.evaluator ? "evaluator" : absl::StrCat("actor-", options.actor);
+      options.evaluator   ? "evaluator"
+      : options.any_actor ? "actor"
+                          : absl::StrCat("actor-", options.actor);
   InitLog(role, options.flags.log_format);
   absl::Status status;
   if (!options.evaluate.run_dir.empty()) {

@@ -17,6 +17,7 @@ int main(int argc, char** argv) {
   qfleet::AddPlotCommand(app, exit_code);
   qfleet::AddExportCommand(app, exit_code);
   qfleet::AddStatusCommand(app, exit_code);
+  qfleet::AddHealthCommand(app, exit_code);
   qfleet::AddInspectCommand(app, exit_code);
   qfleet::AddLimiterCommand(app, exit_code);
   qfleet::AddCheckpointCommand(app, exit_code);

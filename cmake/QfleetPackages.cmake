@@ -27,6 +27,18 @@ set_target_properties(xxHash::xxhash PROPERTIES
   IMPORTED_LOCATION ${XXHASH_LIBRARY}
   INTERFACE_INCLUDE_DIRECTORIES ${XXHASH_INCLUDE_DIR})
 
+# LibTorch's headers of Protobuf and fmt would hide those that the rest of the
+# program links. A folder that names the system's, searched first, settles it.
+# Without LibTorch too, so that objects are the same with and without it.
+find_path(QFLEET_FMT_DIR fmt/core.h REQUIRED ${QFLEET_NOT_THERE})
+set(QFLEET_FIRST_HEADERS ${CMAKE_BINARY_DIR}/first_headers)
+file(MAKE_DIRECTORY ${QFLEET_FIRST_HEADERS})
+file(CREATE_LINK ${Protobuf_INCLUDE_DIR}/google
+     ${QFLEET_FIRST_HEADERS}/google SYMBOLIC)
+file(CREATE_LINK ${QFLEET_FMT_DIR}/fmt
+     ${QFLEET_FIRST_HEADERS}/fmt SYMBOLIC)
+include_directories(BEFORE SYSTEM ${QFLEET_FIRST_HEADERS})
+
 if(QFLEET_TORCH)
   # Debian's LibTorch 1.13, or whatever CMAKE_PREFIX_PATH names.
   find_path(QFLEET_TORCH_DIR share/cmake/Torch/TorchConfig.cmake)
@@ -38,17 +50,6 @@ if(QFLEET_TORCH)
     find_package(Torch REQUIRED)
   endif()
   message(STATUS "LibTorch ${Torch_VERSION} (${TORCH_INSTALL_PREFIX})")
-
-  # Its headers of Protobuf and fmt would hide those that the rest of the
-  # program links. A folder that names the system's, searched first, settles it.
-  find_path(QFLEET_FMT_DIR fmt/core.h REQUIRED ${QFLEET_NOT_THERE})
-  set(QFLEET_FIRST_HEADERS ${CMAKE_BINARY_DIR}/first_headers)
-  file(MAKE_DIRECTORY ${QFLEET_FIRST_HEADERS})
-  file(CREATE_LINK ${Protobuf_INCLUDE_DIR}/google
-       ${QFLEET_FIRST_HEADERS}/google SYMBOLIC)
-  file(CREATE_LINK ${QFLEET_FMT_DIR}/fmt
-       ${QFLEET_FIRST_HEADERS}/fmt SYMBOLIC)
-  include_directories(BEFORE SYSTEM ${QFLEET_FIRST_HEADERS})
 
   # What LibTorch's processes allocate with, if it is there: a tensor is made and
   # freed in each operation (docs/results.md). A sanitizer has its own.

@@ -26,7 +26,7 @@ namespace qfleet {
 namespace {
 
 struct SamplerMetrics {
-  explicit SamplerMetrics(Metrics& metrics)
+  SamplerMetrics(Metrics& metrics, const std::string& table)
       : batches(metrics.Counter("qfleet_sampler_batches_total",
                                 "Batches given to the learner.")),
         wait_seconds(
@@ -38,7 +38,8 @@ struct SamplerMetrics {
         connected(metrics.Gauge("qfleet_sampler_shards_connected",
                                 "Shards that this sampler is connected to.")),
         shards(metrics.Gauge("qfleet_sampler_shards",
-                             "Shards that this sampler has.")),
+                             "Shards that this sampler has.",
+                             {{"table", table}})),
         pending(metrics.Gauge(
             "qfleet_sampler_priorities_pending",
             "Priorities that wait for their shards or are on their way.")),
@@ -202,7 +203,7 @@ void RemoteSamplerImpl::Link::OnClose(const absl::Status& status) {
 
 RemoteSamplerImpl::RemoteSamplerImpl(const SamplerOptions& options,
                                      Metrics& metrics)
-    : options_(options), metrics_(metrics), planner_(options) {
+    : options_(options), metrics_(metrics, options.table), planner_(options) {
   metrics_.shards.Set(static_cast<double>(options.shards.size()));
   for (size_t s = 0; s < options.shards.size(); ++s) {
     links_.push_back(std::make_unique<Link>(this, static_cast<int>(s)));

@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh [--libtorch=debian|pip|cuda|PATH] [--tests] [--browser]
 #                    [--gymnasium]
+#   scripts/setup.sh --packages[=replay]
 #
 # --libtorch  Debian's package (default), the one that pip installs into .venv,
 #             PyPI's CUDA build, with the parts of CUDA that it needs, in
@@ -12,6 +13,9 @@
 # --tests     Also what only the tests need.
 # --browser   Also Chromium (440 MB), for the tests of the status page, which are
 #             skipped without it.
+# --packages  Only installs the Debian packages, Debian's LibTorch among them;
+#             with =replay those that qfleet-replay, qfleet-relay and qfleet
+#             need, which is all but LibTorch.
 # --gymnasium Also Gymnasium, ale-py and Box2D from PyPI in .venv-gymnasium, for
 #             environment { gymnasium { ... } } (docs/environments.md).
 set -euo pipefail
@@ -131,7 +135,15 @@ for argument in "$@"; do
     --tests) packages+=("${TEST_PACKAGES[@]}") ;;
     --browser) packages+=("${BROWSER_PACKAGES[@]}") ;;
     --gymnasium) gymnasium=yes ;;
-    *) fail 2 "${argument}: allowed is --libtorch=debian|pip|cuda|PATH, --tests, --browser, --gymnasium" ;;
+    --packages)
+      install_packages "${packages[@]}" "${TORCH_PACKAGES[@]}"
+      exit
+      ;;
+    --packages=replay)
+      install_packages "${packages[@]}"
+      exit
+      ;;
+    *) fail 2 "${argument}: allowed is --libtorch=debian|pip|cuda|PATH, --tests, --browser, --gymnasium, --packages[=replay]" ;;
   esac
 done
 if [[ -n ${choice} && ${choice} != debian && ${choice} != pip &&

@@ -2,8 +2,10 @@
 # Sets up, builds everything and runs every test. The last line is
 # "N passed, N failed".
 #
-#   scripts/test.sh [--libtorch=...] [--fuzz=SECONDS]
+#   scripts/test.sh [--libtorch=...] [--long] [--fuzz=SECONDS]
 #
+# --long  Also the container images (tests/containers/run.sh), where an engine can
+#         run. Some minutes more.
 # --fuzz  Also fuzzes each target for so long, where clang is (fuzz/run.sh).
 set -euo pipefail
 
@@ -13,12 +15,14 @@ readonly REPORT=${ROOT}/build/release/tests.xml
 
 setup=()
 fuzz=0
+long=no
 for argument in "$@"; do
   case ${argument} in
     --libtorch=?*) setup=("${argument}") ;;
+    --long) long=yes ;;
     --fuzz=?*) fuzz=${argument#*=} ;;
     *)
-      echo "scripts/test.sh: ${argument}: allowed is --libtorch=debian|pip|cuda|PATH, --fuzz=SECONDS" >&2
+      echo "scripts/test.sh: ${argument}: allowed is --libtorch=debian|pip|cuda|PATH, --long, --fuzz=SECONDS" >&2
       exit 2
       ;;
   esac
@@ -30,7 +34,10 @@ done
 cmake --build "${ROOT}/build/release"
 rm -f "${REPORT}"
 code=0
-(cd "${ROOT}" && ctest --preset release --output-junit "${REPORT}") || code=$?
+options=(--output-junit "${REPORT}")
+# Some tests belong to the configuration Long only.
+[[ ${long} == no ]] || options+=(--build-config Long)
+(cd "${ROOT}" && ctest --preset release "${options[@]}") || code=$?
 if [[ ${fuzz} != 0 ]]; then
   if command -v clang++ >/dev/null; then
     "${ROOT}/fuzz/run.sh" "${fuzz}" || code=$?
