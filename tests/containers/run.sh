@@ -413,7 +413,7 @@ trains() {
 begin=${SECONDS}
 check "compose: trains CartPole and ends with the learner's code" trains
 echo "trained: $((SECONDS - begin)) s; $(
-  grep -o 'reached after.*' "${WORK}/train.log" | tail -n 1)"
+  grep -o 'reached: .*' "${WORK}/train.log" | tail -n 1)"
 check "compose: shards and actors have ended, with 0" equal \
   "$(exit_codes replay-0 replay-1 actor evaluator learner)" exited:0
 
