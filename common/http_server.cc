@@ -194,7 +194,8 @@ void HttpServer::Handle(const std::string& path, Handler handler) {
 absl::StatusOr<std::string> HttpServer::Start(const std::string& address) {
   if (!SplitAddress(address, host_, port_)) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "metrics address ", address, ": allowed is host:port, port 0 to 65535"));
+        "metrics address ", address,
+        ": allowed is host:port, port 0 to 65535"));
   }
   static const bool initialised = [] {
     mg_init_library(0);

@@ -13,8 +13,8 @@ function ticksOf(low, high, count) {
   const power = 10 ** Math.floor(Math.log10(raw || 1));
   const step = power * ([1, 2, 5].find((f) => f * power >= raw) || 10);
   const ticks = [];
-  for (let k = Math.ceil(low / step - 1e-9) || 0; k * step <= high + step * 1e-9;
-       ++k) {
+  const end = high + step * 1e-9;
+  for (let k = Math.ceil(low / step - 1e-9) || 0; k * step <= end; ++k) {
     ticks.push(k * step);
   }
   return ticks;
@@ -62,7 +62,8 @@ class Chart {
 
   step(event) {
     const last = this.data ? this.data.x.length - 1 : -1;
-    const move = {ArrowLeft: -1, ArrowRight: 1, Home: -1e9, End: 1e9}[event.key];
+    const moves = {ArrowLeft: -1, ArrowRight: 1, Home: -1e9, End: 1e9};
+    const move = moves[event.key];
     if (event.key === "Escape") this.pick(-1);
     if (move === undefined || last < 0) return;
     event.preventDefault();

@@ -44,7 +44,8 @@ class ThinnedSeries {
   uint64_t added_ = 0;
   uint64_t stride_ = 1;
   std::vector<std::vector<double>> rows_;
-  std::optional<std::vector<double>> newest_;  // If it is not the last of rows_.
+  // If it is not the last of rows_.
+  std::optional<std::vector<double>> newest_;
 };
 
 // Who waits for whom, as the rate limiter over the cluster has it: from -1, the

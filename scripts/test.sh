@@ -5,7 +5,8 @@
 #   scripts/test.sh [--libtorch=...] [--long] [--fuzz=SECONDS]
 #
 # --long  Also the container images (tests/containers/run.sh), where an engine can
-#         run. Some minutes more.
+#         run, and ten rounds of faults instead of one (tests/chaos). Half an hour
+#         more.
 # --fuzz  Also fuzzes each target for so long, where clang is (fuzz/run.sh).
 set -euo pipefail
 
@@ -36,7 +37,10 @@ rm -f "${REPORT}"
 code=0
 options=(--output-junit "${REPORT}")
 # Some tests belong to the configuration Long only.
-[[ ${long} == no ]] || options+=(--build-config Long)
+if [[ ${long} == yes ]]; then
+  options+=(--build-config Long)
+  export QFLEET_CHAOS_ROUNDS=10
+fi
 (cd "${ROOT}" && ctest --preset release "${options[@]}") || code=$?
 if [[ ${fuzz} != 0 ]]; then
   if command -v clang++ >/dev/null; then
