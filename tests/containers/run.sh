@@ -283,12 +283,13 @@ healthy() {
   [[ $(docker inspect --format '{{.State.Health.Status}}' "$1") == healthy ]]
 }
 
-# Starts an image by its default command, waits until it is healthy, stops it.
-stops_when_asked() {  # TARGET EXIT_CODE [DOCKER_FLAG...]
+# Starts a process, alone, waits until it is healthy, stops it.
+stops_when_asked() {  # TARGET EXIT_CODE [FLAG...]
   local id begin code
   id=$(docker run --detach "${LOCKED[@]}" --tmpfs=/tmp \
     --volume="${WORK}/config.txtpb:/etc/qfleet/config.txtpb:ro" \
-    "${@:3}" "qfleet-$1:${TAG}") || return 1
+    "qfleet-$1:${TAG}" --config=/etc/qfleet/config.txtpb \
+    --metrics=127.0.0.1:9400 "${@:3}") || return 1
   containers+=("${id}")
   wait_until 120 healthy "${id}" || {
     docker logs "${id}" | tail -n 5
@@ -307,10 +308,13 @@ sed 's/"replay-[01]:7201"/"127.0.0.1:7201"/; s/"learner:7301"/"127.0.0.1:7301"/'
   "${ROOT}/docker/cartpole.txtpb" >"${WORK}/config.txtpb"
 chmod 644 "${WORK}/config.txtpb"
 chmod 755 "${WORK}"
-check "replay: is healthy, ends with 0 on SIGTERM" stops_when_asked replay 0
+check "replay: is healthy, ends with 0 on SIGTERM" stops_when_asked \
+  replay 0 --listen=127.0.0.1:7201 --data_dir=/data/shard
 # Before the run has come to its end.
-check "learner: is healthy, ends with 4 on SIGTERM" stops_when_asked learner 4
-check "actor: is healthy, ends with 0 on SIGTERM" stops_when_asked actor 0
+check "learner: is healthy, ends with 4 on SIGTERM" stops_when_asked \
+  learner 4 --listen=127.0.0.1:7301 --run_dir=/data/run --resume
+check "actor: is healthy, ends with 0 on SIGTERM" stops_when_asked \
+  actor 0 --any_actor
 
 # ---------------------------------------------------------------- compose ---
 
@@ -413,7 +417,7 @@ trains() {
 begin=${SECONDS}
 check "compose: trains CartPole and ends with the learner's code" trains
 echo "trained: $((SECONDS - begin)) s; $(
-  grep -o 'reached after.*' "${WORK}/train.log" | tail -n 1)"
+  grep -o 'reached: .*' "${WORK}/train.log" | tail -n 1)"
 check "compose: shards and actors have ended, with 0" equal \
   "$(exit_codes replay-0 replay-1 actor evaluator learner)" exited:0
 
