@@ -9,6 +9,7 @@
 #include "actor/run.h"
 #include "common/metrics.h"
 #include "common/process.h"
+#include "common/security.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "config/config.h"
@@ -48,6 +49,8 @@ absl::Status Run(const Options& options, ShutdownSignal& shutdown) {
   QFLEET_ASSIGN_OR_RETURN(v1::Config config,
                           LoadConfig(options.flags.config, options.flags.set));
   QFLEET_RETURN_IF_ERROR(CheckAddresses(config, options));
+  QFLEET_RETURN_IF_ERROR(
+      UseSecurity(config.cluster(), options.flags.insecure));
   Metrics metrics;
   QFLEET_ASSIGN_OR_RETURN(const std::string address,
                           metrics.Serve(options.flags.metrics));

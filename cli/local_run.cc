@@ -123,7 +123,7 @@ absl::StatusOr<int> RunLocally(LocalRun run, v1::Config config,
   const bool solo = run.mode == RunMode::kSolo;
   QFLEET_ASSIGN_OR_RETURN(const std::string binaries, BinaryDirectory());
   std::unique_ptr<SocketDirectory> sockets;
-  config.mutable_cluster()->Clear();
+  SetLocalSecurity(config);
   if (!solo) {
     QFLEET_ASSIGN_OR_RETURN(sockets, SocketDirectory::Make(run_dir));
     SetAddresses(sockets->path(), config);

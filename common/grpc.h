@@ -4,6 +4,8 @@
 //   QFLEET_RETURN_IF_ERROR(server.Start("unix:/tmp/a.sock", {&service}));
 //   ...
 //   server.Shutdown(absl::Seconds(5));
+//
+// TLS, tokens and limits are the process's (common/security.h).
 
 #ifndef QFLEET_COMMON_GRPC_H_
 #define QFLEET_COMMON_GRPC_H_
@@ -15,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/listener.h"
 #include "google/protobuf/message_lite.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/server.h"
@@ -55,9 +58,10 @@ class GrpcServer {
  public:
   ~GrpcServer();
 
-  // UNAVAILABLE if the address is in use, INVALID_ARGUMENT if it is malformed
-  // or a path too long for a socket. A socket file that no process listens on
-  // any more is replaced.
+  // UNAVAILABLE if the address is in use, INVALID_ARGUMENT if it is malformed,
+  // a path too long for a socket, or reaches beyond this machine without TLS
+  // (CheckListenAddress). A socket file that no process listens on any more is
+  // replaced.
   absl::Status Start(const std::string& address,
                      const std::vector<grpc::Service*>& services);
 
@@ -72,7 +76,7 @@ class GrpcServer {
 
  private:
   std::string address_;
-  std::string socket_path_;
+  std::unique_ptr<Listener> listener_;
   std::unique_ptr<grpc::Server> server_;
 };
 

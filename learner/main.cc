@@ -12,6 +12,7 @@
 #include "common/metrics.h"
 #include "common/process.h"
 #include "common/random.h"
+#include "common/security.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "config/config.h"
@@ -107,6 +108,8 @@ absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
                                ShutdownSignal& shutdown) {
   QFLEET_ASSIGN_OR_RETURN(v1::Config config,
                           LoadConfig(flags.config, flags.set));
+  QFLEET_RETURN_IF_ERROR(UseSecurity(config.cluster(), flags.insecure));
+  QFLEET_RETURN_IF_ERROR(CheckListenAddress("--listen", flags.listen));
   QFLEET_ASSIGN_OR_RETURN(const std::optional<Rendezvous> rendezvous,
                           RendezvousFromEnvironment(rendezvous_address));
   if (config.cluster().replay().empty()) {

@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "common/metrics.h"
 #include "common/process.h"
+#include "common/security.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "config/config.h"
@@ -43,6 +44,9 @@ absl::Status Serve(const ProcessFlags& flags, int index,
                           LoadConfig(flags.config, flags.set));
   const v1::ClusterConfig& cluster = config.cluster();
   QFLEET_RETURN_IF_ERROR(CheckAddresses(cluster, index));
+  QFLEET_RETURN_IF_ERROR(UseSecurity(cluster, flags.insecure));
+  QFLEET_RETURN_IF_ERROR(CheckListenAddress(
+      absl::StrCat("cluster.relays[", index, "]"), cluster.relays(index)));
   Metrics metrics;
   QFLEET_ASSIGN_OR_RETURN(const std::string metrics_address,
                           metrics.Serve(flags.metrics));

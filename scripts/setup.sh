@@ -23,7 +23,7 @@ readonly GYMNASIUM=(  # What was tested together.
 readonly PACKAGES=(
   build-essential ccache cmake git mold ninja-build
   libabsl-dev libbenchmark-dev libcli11-dev libgloo-dev libgmock-dev
-  libgrpc++-dev libgtest-dev libprotobuf-dev libspdlog-dev
+  libgrpc++-dev libgtest-dev libprotobuf-dev libspdlog-dev libssl-dev
   libtcmalloc-minimal4 libxxhash-dev libzstd-dev
   nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler
   protobuf-compiler-grpc ca-certificates python3-venv)

@@ -13,6 +13,7 @@
 #include "common/grpc.h"
 #include "common/metrics.h"
 #include "common/process.h"
+#include "common/security.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "config/config.h"
@@ -60,6 +61,8 @@ absl::Status Serve(const ReplayFlags& replay_flags, ShutdownSignal& shutdown) {
   const ProcessFlags& flags = replay_flags.process;
   QFLEET_ASSIGN_OR_RETURN(v1::Config config,
                           LoadConfig(flags.config, flags.set));
+  QFLEET_RETURN_IF_ERROR(UseSecurity(config.cluster(), flags.insecure));
+  QFLEET_RETURN_IF_ERROR(CheckListenAddress("--listen", flags.listen));
   Metrics metrics;
   GrpcServer server;
   Shard::Options options;
