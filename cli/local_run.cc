@@ -88,7 +88,12 @@ void SayHello(const std::string& run_dir, const v1::Config& config, bool solo,
   reporter.Say(absl::StrCat("run directory: ", ShownPath(run_dir)));
   if (solo) return;
   const std::string path = config.cluster().learner().substr(5);  // unix:
-  reporter.Say(absl::StrCat("status: qfleet status unix:", ShownPath(path)));
+  const std::string with =
+      config.cluster().security().token_file().empty()
+          ? ""
+          : absl::StrCat("--config=", ShownPath(run_dir), "/config.txtpb ");
+  reporter.Say(
+      absl::StrCat("status: qfleet status ", with, "unix:", ShownPath(path)));
 }
 
 // How the run ended, in a sentence.

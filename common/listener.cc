@@ -156,6 +156,7 @@ absl::Status Listener::OpenTcp(const HostPort& where) {
   }
   absl::Cleanup free_found = [found] { freeaddrinfo(found); };
   std::string port = where.port;
+  std::vector<std::string> bound_already;  // A hosts file may say it twice.
   int failure = 0;
   for (const addrinfo* at = found; at != nullptr; at = at->ai_next) {
     const int fd = socket(
@@ -179,6 +180,11 @@ absl::Status Listener::OpenTcp(const HostPort& where) {
       number = htons(static_cast<uint16_t>(chosen));
     }
     socklen_t size = at->ai_addrlen;
+    const std::string wanted(reinterpret_cast<const char*>(at->ai_addr), size);
+    if (std::count(bound_already.begin(), bound_already.end(), wanted) > 0) {
+      close(fd);
+      continue;
+    }
     if (bind(fd, reinterpret_cast<sockaddr*>(&bound), size) != 0 ||
         listen(fd, SOMAXCONN) != 0 ||
         getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
@@ -189,6 +195,7 @@ absl::Status Listener::OpenTcp(const HostPort& where) {
       continue;
     }
     sockets_.push_back(fd);
+    bound_already.push_back(wanted);
     port = absl::StrCat(ntohs(number));
   }
   if (sockets_.empty()) return CannotListen(address_, failure);
@@ -255,9 +262,8 @@ void Listener::AcceptAll(int socket) {
     }
     if (!HasRoom()) {
       close(fd);
-      Warn(absl::StrCat("connections are refused: cluster.limits."
-                        "max_connections = ",
-                        max_connections_, " are open"));
+      Warn(absl::StrCat("a connection is refused: ", max_connections_,
+                        " are open (cluster.limits.max_connections)"));
       continue;
     }
     if (path_.empty()) {

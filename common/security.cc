@@ -31,7 +31,8 @@ namespace {
 constexpr absl::Duration kReloadPeriod = absl::Seconds(1);
 constexpr char kAuthorization[] = "authorization";
 constexpr char kBearer[] = "Bearer ";
-constexpr char kHealth[] = "/grpc.health.v1.Health/";
+// What a probe asks. (Watch is a stream, of which a stranger could have many.)
+constexpr char kHealth[] = "/grpc.health.v1.Health/Check";
 
 // What UseSecurity was told. Constant, but for the files' contents.
 struct Settings {
@@ -179,7 +180,7 @@ absl::string_view TextOf(const grpc_slice& slice) {
           GRPC_SLICE_LENGTH(slice)};
 }
 
-// Before any handler sees the call: a token, or a question about health.
+// Before any handler sees the call: a token, or a probe's question.
 // `state` is a std::shared_ptr<Tokens>*.
 void CheckToken(void* state, grpc_auth_context*, const grpc_metadata* metadata,
                 size_t count, grpc_process_auth_metadata_done_cb done,
@@ -190,7 +191,7 @@ void CheckToken(void* state, grpc_auth_context*, const grpc_metadata* metadata,
   for (size_t i = 0; i < count; ++i) {
     const absl::string_view key = TextOf(metadata[i].key);
     if (key == ":path") {
-      health = absl::StartsWith(TextOf(metadata[i].value), kHealth);
+      health = TextOf(metadata[i].value) == kHealth;
     } else if (key == kAuthorization) {
       authorization = &metadata[i];
     }

@@ -177,7 +177,7 @@ TEST_F(SecurityTest, WithoutItsTokenNothingIsDoneButHealthIsTold) {
                 testing::AllOf(HasSubstr("no token"), HasSubstr("Bearer")));
     for (const std::string& token :
          {std::string(kOtherToken), std::string(kToken) + "x",
-          std::string(kToken).substr(1), std::string("\t")}) {
+          std::string(kToken).substr(1), std::string("?")}) {
       const grpc::Status wrong = Append(channel, token);
       EXPECT_EQ(wrong.error_code(), grpc::StatusCode::UNAUTHENTICATED);
       EXPECT_THAT(wrong.error_message(), HasSubstr("wrong token"));
@@ -191,6 +191,8 @@ TEST_F(SecurityTest, WithoutItsTokenNothingIsDoneButHealthIsTold) {
                   .error_code(),
               grpc::StatusCode::UNAUTHENTICATED);
     EXPECT_TRUE(CallByName(channel, "/grpc.health.v1.Health/Check").ok());
+    EXPECT_EQ(CallByName(channel, "/grpc.health.v1.Health/Watch").error_code(),
+              grpc::StatusCode::UNAUTHENTICATED);
     EXPECT_EQ(Batches(channel, kToken), 0u);
     EXPECT_TRUE(Append(channel, kToken).ok());
     EXPECT_GT(Batches(channel, kToken), 0u);
