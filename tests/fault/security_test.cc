@@ -44,18 +44,18 @@ class SecurityTest : public testing::Test {
   void Start(const std::vector<std::string>& flags,
              const std::string& listen = "127.0.0.1:0") {
     shard_ = std::make_unique<ShardProcess>(
-        folder_.path(), ShardProcess::Options{.table = record_.spec(),
-                                              .flags = flags,
-                                              .listen = listen});
+        folder_.path(),
+        ShardProcess::Options{
+            .table = record_.spec(), .flags = flags, .listen = listen});
     shard_->Start();
   }
 
   // Exit code and words of a shard that does not start.
   int Refused(const std::vector<std::string>& flags, const std::string& listen,
               std::string* output) {
-    ShardProcess shard(folder_.path(), {.table = record_.spec(),
-                                        .flags = flags,
-                                        .listen = listen});
+    ShardProcess shard(
+        folder_.path(),
+        {.table = record_.spec(), .flags = flags, .listen = listen});
     const int code = shard.StartRefused(output);
     EXPECT_EQ(std::count(output->begin(), output->end(), '\n'), 1) << *output;
     return code;
@@ -153,8 +153,9 @@ grpc::Status CallByName(const std::shared_ptr<grpc::Channel>& channel,
   grpc::CompletionQueue queue;
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(20)));
-  auto call = stub.PrepareUnaryCall(&context, method, grpc::ByteBuffer(),
-                                    &queue);
+  const grpc::Slice nothing("");
+  auto call = stub.PrepareUnaryCall(&context, method,
+                                    grpc::ByteBuffer(&nothing, 1), &queue);
   call->StartCall();
   grpc::ByteBuffer response;
   grpc::Status status;
@@ -167,8 +168,8 @@ grpc::Status CallByName(const std::shared_ptr<grpc::Channel>& channel,
 
 TEST_F(SecurityTest, WithoutItsTokenNothingIsDoneButHealthIsTold) {
   for (const std::string& listen :
-       {std::string("127.0.0.1:0"), absl::StrCat("unix:", folder_.path(),
-                                                 "/token.sock")}) {
+       {std::string("127.0.0.1:0"),
+        absl::StrCat("unix:", folder_.path(), "/token.sock")}) {
     Start({token_flag_}, listen);
     const auto channel = PlainChannel(shard_->address());
     const grpc::Status none = Append(channel);
@@ -190,7 +191,9 @@ TEST_F(SecurityTest, WithoutItsTokenNothingIsDoneButHealthIsTold) {
                          "ServerReflectionInfo")
                   .error_code(),
               grpc::StatusCode::UNAUTHENTICATED);
-    EXPECT_TRUE(CallByName(channel, "/grpc.health.v1.Health/Check").ok());
+    const grpc::Status health =
+        CallByName(channel, "/grpc.health.v1.Health/Check");
+    EXPECT_TRUE(health.ok()) << health.error_message();
     EXPECT_EQ(CallByName(channel, "/grpc.health.v1.Health/Watch").error_code(),
               grpc::StatusCode::UNAUTHENTICATED);
     EXPECT_EQ(Batches(channel, kToken), 0u);
@@ -363,14 +366,12 @@ TEST_F(SecurityTest, ASocketIsItsOwnersAlone) {
 TEST_F(SecurityTest, CommandsConnectWithTheConfigsSecurity) {
   Start(Plus(SecurityFlags(ours_, "server"), {token_flag_}));
   const std::string qfleet = absl::StrCat(QFLEET_BIN_DIR, "/qfleet");
-  const std::vector<std::string> status = {qfleet, "status",
-                                           shard_->address()};
+  const std::vector<std::string> status = {qfleet, "status", shard_->address()};
   const std::string log = folder_.path() + "/command";
   const std::vector<std::string> client = SecurityFlags(ours_, "client");
   std::string output;
-  EXPECT_EQ(RunToEnd(Plus(status, Plus(client, {token_flag_})), log, 30,
-                     &output),
-            0)
+  EXPECT_EQ(
+      RunToEnd(Plus(status, Plus(client, {token_flag_})), log, 30, &output), 0)
       << output;
   EXPECT_NE(RunToEnd(status, log, 30, &output), 0) << output;
   EXPECT_NE(RunToEnd(Plus(status, client), log, 30, &output), 0) << output;
@@ -388,8 +389,7 @@ TEST_F(SecurityTest, CommandsConnectWithTheConfigsSecurity) {
                      log, 30, &output),
             0)
       << output;
-  EXPECT_EQ(RunToEnd(Plus({qfleet, "status", "192.0.2.1:7201"},
-                          {token_flag_}),
+  EXPECT_EQ(RunToEnd(Plus({qfleet, "status", "192.0.2.1:7201"}, {token_flag_}),
                      log, 30, &output),
             2);
   EXPECT_THAT(output, HasSubstr("ADDRESS = \"192.0.2.1:7201\""));
