@@ -2,18 +2,24 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <utility>
 
+#include "absl/base/const_init.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/listener.h"
 #include "common/security.h"
 #include "common/status_macros.h"
 #include "grpc/grpc.h"
+#include "grpc/support/log.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/server_builder.h"
 #include "grpcpp/support/proto_buffer_reader.h"
+#include "spdlog/spdlog.h"
 
 namespace qfleet {
 namespace {
@@ -33,6 +39,33 @@ void KeepGrpcUp() {
     return true;
   }();
   (void)kept;
+}
+
+// gRPC has a line for each handshake that fails, of which a stranger can make
+// as many as it likes: so many in a period, in the process's log.
+void LogSome(gpr_log_func_args* line) {
+  constexpr int kLines = 20;
+  constexpr absl::Duration kPeriod = absl::Seconds(10);
+  static absl::Mutex mutex(absl::kConstInit);
+  static absl::Time begun = absl::InfinitePast();
+  static int lines = 0;
+  int left_out = 0;
+  {
+    absl::MutexLock lock(&mutex);
+    if (absl::Now() - begun >= kPeriod) {
+      left_out = std::max(0, lines - kLines);
+      begun = absl::Now();
+      lines = 0;
+    }
+    if (++lines > kLines) return;
+  }
+  if (left_out > 0) spdlog::warn("gRPC: {} lines were left out", left_out);
+  spdlog::warn("gRPC: {}", line->message);
+}
+
+void LimitGrpcLog() {
+  // Somebody who asks gRPC for more gets all of it, as gRPC writes it.
+  if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function(LogSome);
 }
 
 }  // namespace
@@ -101,6 +134,8 @@ grpc::Status ToGrpc(const absl::Status& status) {
                       std::string(status.message()));
 }
 
+GrpcServer::GrpcServer() = default;
+
 GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
 
 absl::Status GrpcServer::Start(const std::string& address,
@@ -109,6 +144,7 @@ absl::Status GrpcServer::Start(const std::string& address,
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Listener> listener,
                           Listener::Open(address));
   KeepGrpcUp();
+  LimitGrpcLog();
   grpc::EnableDefaultHealthCheckService(true);
   static const bool reflection = [] {
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();

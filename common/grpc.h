@@ -17,7 +17,6 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "common/listener.h"
 #include "google/protobuf/message_lite.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/server.h"
@@ -25,6 +24,8 @@
 #include "grpcpp/support/status.h"
 
 namespace qfleet {
+
+class Listener;
 
 // Of one message; larger ones end their call with RESOURCE_EXHAUSTED.
 inline constexpr int kMaxMessageBytes = 256 << 20;
@@ -56,6 +57,7 @@ grpc::Status ToGrpc(const absl::Status& status);
 // service's full name) and reflection. Thread-compatible.
 class GrpcServer {
  public:
+  GrpcServer();
   ~GrpcServer();
 
   // UNAVAILABLE if the address is in use, INVALID_ARGUMENT if it is malformed,
