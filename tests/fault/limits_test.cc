@@ -1,15 +1,8 @@
 // What one server takes at most: connections, calls, threads, bytes. Whoever
 // asks for more is refused or waits; the others are served on.
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
-#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -20,13 +13,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/grpc.h"
-#include "common/listener.h"
 #include "gmock/gmock.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "gtest/gtest.h"
 #include "tests/certificates.h"
 #include "tests/fault/append_call.h"
 #include "tests/fault/shard_process.h"
+#include "tests/fault/silent_connection.h"
 #include "tests/temp_directory.h"
 
 namespace qfleet {
@@ -37,36 +30,6 @@ constexpr uint64_t kMore = 4;
 #else
 constexpr uint64_t kMore = 1;
 #endif
-
-// A connection that says nothing.
-class SilentConnection {
- public:
-  explicit SilentConnection(const std::string& address)
-      : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in to = {};
-    to.sin_family = AF_INET;
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    to.sin_port = htons(static_cast<uint16_t>(
-        std::atoi(ParseHostPort(address)->port.c_str())));
-    EXPECT_EQ(connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
-  }
-  ~SilentConnection() { close(fd_); }
-  SilentConnection(const SilentConnection&) = delete;
-  SilentConnection& operator=(const SilentConnection&) = delete;
-
-  // Whether the server has closed it.
-  bool IsClosed() const {
-    char bytes[4096];
-    ssize_t size = 0;
-    do {
-      size = recv(fd_, bytes, sizeof(bytes), MSG_DONTWAIT);
-    } while (size > 0);
-    return size == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
-  }
-
- private:
-  const int fd_;
-};
 
 using Flood = std::vector<std::unique_ptr<SilentConnection>>;
 

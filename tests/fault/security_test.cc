@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -18,6 +19,7 @@
 #include "tests/certificates.h"
 #include "tests/fault/append_call.h"
 #include "tests/fault/shard_process.h"
+#include "tests/fault/silent_connection.h"
 #include "tests/temp_directory.h"
 
 namespace qfleet {
@@ -350,6 +352,20 @@ TEST_F(SecurityTest, WhatCannotBeIsRefusedAtTheStartInWords) {
     EXPECT_EQ(Refused(flags, "192.0.2.1:0", &output), 1) << output;
     EXPECT_THAT(output, HasSubstr("cannot listen there"));
   }
+}
+
+TEST_F(SecurityTest, HandshakesThatFailDoNotFillTheLog) {
+  Start(SecurityFlags(ours_, "server"));
+  for (int i = 0; i < 200; ++i) {
+    SilentConnection stranger(shard_->address());
+    stranger.Send("GET / HTTP/1.1\r\n\r\n");
+    ASSERT_TRUE(Eventually([&] { return stranger.IsClosed(); }));
+  }
+  EXPECT_TRUE(Append(Good()).ok());
+  EXPECT_THAT(shard_->Log(), HasSubstr("gRPC: Handshake failed"));
+  const std::string log = shard_->Log();
+  EXPECT_LT(std::count(log.begin(), log.end(), '\n'), 100);
+  EXPECT_EQ(shard_->Stop(), 0);
 }
 
 TEST_F(SecurityTest, ASocketIsItsOwnersAlone) {
