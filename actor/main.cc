@@ -14,6 +14,7 @@
 #include "common/metrics.h"
 #include "common/process.h"
 #include "common/resources.h"
+#include "common/security.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "common/status_server.h"
@@ -73,6 +74,8 @@ absl::Status Run(Options& options, const std::string& role,
   QFLEET_RETURN_IF_ERROR(AllowOpenFiles(
       kOfItsOwn + 2 * config.cluster().replay_size(),
       absl::StrCat(config.cluster().replay_size(), " shards")));
+  QFLEET_RETURN_IF_ERROR(
+      UseSecurity(config.cluster(), options.flags.insecure));
   Metrics metrics;
   StatusServer web(role, metrics);
   QFLEET_ASSIGN_OR_RETURN(const std::string address,

@@ -2,13 +2,16 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <thread>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "actor/actor.h"
 #include "actor/evaluator.h"
@@ -93,26 +96,52 @@ struct ActorMetrics {
   prometheus::Gauge& age;
 };
 
-void Export(const ActorStats& actor, const WriterStats& writer,
-            const v1::SubscribeRequest& progress, ActorMetrics& metrics) {
-  const auto raise = [](auto total, prometheus::Counter& counter) {
-    RaiseTo(static_cast<double>(total), counter);
-  };
-  raise(actor.env_steps, metrics.env_steps);
-  raise(actor.episodes, metrics.episodes);
-  raise(actor.episodes_lost, metrics.episodes_lost);
-  raise(writer.items_stored, metrics.items);
-  raise(writer.items_skipped, metrics.skipped);
-  raise(writer.items_dropped, metrics.items_dropped);
-  raise(writer.items_unconfirmed, metrics.items_unconfirmed);
-  raise(writer.steps_dropped, metrics.steps_dropped);
-  raise(writer.reconnects, metrics.reconnects);
-  raise(writer.waited_seconds, metrics.waited);
+void Raise(auto total, prometheus::Counter& counter) {
+  RaiseTo(static_cast<double>(total), counter);
+}
+
+void Export(const ActorStats& actor, ActorMetrics& metrics) {
+  Raise(actor.env_steps, metrics.env_steps);
+  Raise(actor.episodes, metrics.episodes);
+  Raise(actor.episodes_lost, metrics.episodes_lost);
+}
+
+void Export(const WriterStats& writer, ActorMetrics& metrics) {
+  Raise(writer.items_stored, metrics.items);
+  Raise(writer.items_skipped, metrics.skipped);
+  Raise(writer.items_dropped, metrics.items_dropped);
+  Raise(writer.items_unconfirmed, metrics.items_unconfirmed);
+  Raise(writer.steps_dropped, metrics.steps_dropped);
+  Raise(writer.reconnects, metrics.reconnects);
+  Raise(writer.waited_seconds, metrics.waited);
   metrics.unacknowledged.Set(static_cast<double>(writer.unacknowledged_bytes));
   metrics.shards.Set(writer.shards_connected);
-  metrics.version.Set(static_cast<double>(progress.policy_version()));
-  metrics.age.Set(progress.policy_age_seconds());
 }
+
+// Runs `collect` before each scrape, in its thread, for as long as this lives:
+// what an actor waits for is seen while it waits.
+class ScopedCollector {
+ public:
+  ScopedCollector(Metrics& metrics, std::function<void()> collect)
+      : state_(std::make_shared<State>()) {
+    state_->collect = std::move(collect);
+    metrics.OnScrape([state = state_] {
+      absl::MutexLock lock(&state->mutex);
+      if (state->collect) state->collect();
+    });
+  }
+  ~ScopedCollector() {
+    absl::MutexLock lock(&state_->mutex);
+    state_->collect = nullptr;
+  }
+
+ private:
+  struct State {
+    absl::Mutex mutex;
+    std::function<void()> collect ABSL_GUARDED_BY(mutex);
+  };
+  const std::shared_ptr<State> state_;
+};
 
 absl::StatusOr<std::shared_ptr<const Network>> MakeNetwork(
     const v1::Config& config, v1::TensorSpec* observation) {
@@ -216,7 +245,17 @@ absl::Status RunActor(const v1::Config& config, int index,
               Explorer::Ladder(config.actors(), index, MixSeed(seed, 2)),
               policy, *writer);
 
-  absl::Time received = absl::Now();
+  // When the policy in use came, in Unix nanoseconds.
+  std::atomic<int64_t> received = absl::GetCurrentTimeNanos();
+  const auto policy_age = [&received] {
+    return absl::ToDoubleSeconds(absl::Now() -
+                                 absl::FromUnixNanos(received.load()));
+  };
+  const ScopedCollector collector(metrics, [&] {
+    Export(writer->Stats(), exported);
+    exported.learner.Set(weights.connected() ? 1 : 0);
+    exported.age.Set(policy_age());
+  });
   absl::Time reported;
   while (!shutdown.requested()) {
     // Blocks only until there is a first policy.
@@ -231,7 +270,7 @@ absl::Status RunActor(const v1::Config& config, int index,
         actor.SkipSchedule(newest->env_steps() / config.actors().count());
       }
       QFLEET_RETURN_IF_ERROR(policy.SetWeights(*newest));
-      received = absl::Now();
+      received = absl::GetCurrentTimeNanos();
     }
     if (policy.version() == 0) continue;
     absl::Status status = actor.Step();
@@ -245,10 +284,10 @@ absl::Status RunActor(const v1::Config& config, int index,
     progress.set_episodes(actor.stats().episodes);
     progress.set_return_sum(actor.stats().return_sum);
     progress.set_policy_version(policy.version());
-    progress.set_policy_age_seconds(absl::ToDoubleSeconds(now - received));
+    progress.set_policy_age_seconds(policy_age());
     weights.Report(progress);
-    exported.learner.Set(weights.connected() ? 1 : 0);
-    Export(actor.stats(), writer->Stats(), progress, exported);
+    exported.version.Set(static_cast<double>(policy.version()));
+    Export(actor.stats(), exported);
   }
   absl::Status flushed = writer->Flush();
   if (!flushed.ok()) {

@@ -185,6 +185,10 @@ const std::vector<NamedRow>& AllRows() {
       {"cost_append_atari", CostAtariAppend, false},
       {"cost_sample_atari", CostAtariSample, false},
       {"soak", Soak, true, true},
+      {"tls_append_atari", TlsAppendAtari, false, true},
+      {"tls_append_small", TlsAppendSmall, false, true},
+      {"tls_sample_atari", TlsSampleAtari, false, true},
+      {"tls_sample_small", TlsSampleSmall, false, true},
   };
   return rows;
 }

@@ -95,6 +95,8 @@ int Main(int argc, char** argv) {
   app.add_option("--rows", flags.only, "Names, by commas; none: all");
   app.add_option("--rounds", flags.rows.rounds)->capture_default_str();
   app.add_option("--round_seconds", flags.round_seconds)->capture_default_str();
+  app.add_option("--certificates", flags.rows.certificates,
+                 "Folder of scripts/make_test_certificates.sh, for tls_*");
   app.add_option("--soak_seconds", flags.soak_seconds)->capture_default_str();
   app.add_option("--out", flags.out, "JSON file");
   app.add_option("--raw_server", flags.raw_server,

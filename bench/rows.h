@@ -20,6 +20,7 @@ struct RowOptions {
   absl::Duration round = absl::Milliseconds(400);  // Of each side.
   bool durable = false;
   absl::Duration soak = absl::Seconds(600);
+  std::string certificates;  // Folder of make_test_certificates.sh.
 };
 
 // Throughput, each beside raw gRPC. throughput_rows.cc
@@ -44,6 +45,12 @@ absl::StatusOr<Row> InsertLatency(const RowOptions& options);
 // What goes on meanwhile. endurance_rows.cc
 absl::StatusOr<Row> CheckpointLatency(const RowOptions& options);
 absl::StatusOr<Row> Soak(const RowOptions& options);
+
+// Mutual TLS beside plaintext. security_rows.cc
+absl::StatusOr<Row> TlsAppendAtari(const RowOptions& options);
+absl::StatusOr<Row> TlsAppendSmall(const RowOptions& options);
+absl::StatusOr<Row> TlsSampleAtari(const RowOptions& options);
+absl::StatusOr<Row> TlsSampleSmall(const RowOptions& options);
 
 struct NamedRow {
   std::string name;

@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/files.h"
 #include "common/grpc.h"
 #include "common/status_macros.h"
@@ -29,6 +30,14 @@ std::string FreshName(const std::string& kind) {
 
 }  // namespace
 
+v1::SecurityConfig TestSecurity(const std::string& certificates) {
+  v1::SecurityConfig security;
+  security.set_ca(certificates + "/ca.crt");
+  security.set_certificate(certificates + "/server.crt");
+  security.set_key(certificates + "/server.key");
+  return security;
+}
+
 Shards::Shards(Places places, bool durable)
     : places_(std::move(places)),
       durable_(durable),
@@ -43,15 +52,18 @@ Shards::~Shards() {
 }
 
 absl::StatusOr<std::unique_ptr<Shards>> Shards::Start(
-    const Places& places, const v1::TableSpec& table, int count, bool durable) {
+    const Places& places, const v1::TableSpec& table, int count, bool durable,
+    const v1::ClusterConfig* tcp) {
   auto shards = std::unique_ptr<Shards>(new Shards(places, durable));
   const std::string folder =
       absl::StrCat(places.work_dir, "/", shards->folder_);
   std::filesystem::create_directories(folder);
   for (int s = 0; s < count; ++s) {
-    shards->addresses_.push_back(absl::StrCat("unix:", folder, "/", s));
+    shards->addresses_.push_back(
+        tcp != nullptr ? "127.0.0.1:0" : absl::StrCat("unix:", folder, "/", s));
   }
   v1::Config config;
+  if (tcp != nullptr) *config.mutable_cluster() = *tcp;
   *config.mutable_replay()->mutable_table() = table;
   std::string text;
   google::protobuf::TextFormat::PrintToString(config, &text);
@@ -82,6 +94,12 @@ absl::Status Shards::StartProcesses() {
   for (size_t s = 0; s < processes_.size(); ++s) {
     QFLEET_RETURN_IF_ERROR(processes_[s]->AwaitReady(
         absl::StrCat(folder, "/", s, ".ready"), kPatience));
+    // With the port that was chosen.
+    QFLEET_ASSIGN_OR_RETURN(const std::string ready,
+                            ReadFile(absl::StrCat(folder, "/", s, ".ready")));
+    const std::vector<std::string> words =
+        absl::StrSplit(ready, absl::ByAnyChar(" \n"));
+    addresses_[s] = words.at(1);
   }
   return absl::OkStatus();
 }

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "bench/child_process.h"
+#include "qfleet/v1/config.pb.h"
 #include "qfleet/v1/replay.pb.h"
 
 namespace qfleet::bench {
@@ -22,13 +23,17 @@ struct Places {
   std::string data_dir;  // Empty: no durable shards.
 };
 
-// qfleet-replay, one or several, on unix sockets.
+// A process with the server's certificate of make_test_certificates.sh.
+v1::SecurityConfig TestSecurity(const std::string& certificates);
+
+// qfleet-replay, one or several, on unix sockets, or with `tcp` on loopback
+// with its security.
 class Shards {
  public:
   // `durable`: in files below places.data_dir, else in memory.
   static absl::StatusOr<std::unique_ptr<Shards>> Start(
       const Places& places, const v1::TableSpec& table, int count,
-      bool durable);
+      bool durable, const v1::ClusterConfig* tcp = nullptr);
   ~Shards();
 
   const std::vector<std::string>& addresses() const { return addresses_; }

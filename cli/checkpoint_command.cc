@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/commands.h"
+#include "cli/dial_flags.h"
 #include "cli/format.h"
 #include "common/grpc.h"
 #include "common/process.h"
@@ -19,7 +20,7 @@ namespace qfleet {
 namespace {
 
 struct CheckpointFlags {
-  std::vector<std::string> addresses;
+  DialFlags dial;
   std::string directory;
   uint32_t keep = 0;
 };
@@ -40,19 +41,22 @@ Answer Ask(const std::string& address, const v1::CheckpointRequest& request) {
 }
 
 int RunCheckpoint(const CheckpointFlags& flags) {
+  if (const absl::Status status = flags.dial.Use(); !status.ok()) {
+    return Fail("qfleet", status);
+  }
   v1::CheckpointRequest request;
   // Shards on this machine may have another working folder.
   request.set_directory(
       std::filesystem::absolute(flags.directory).lexically_normal().string());
   request.set_keep(flags.keep);
   std::vector<std::future<Answer>> answers;
-  for (const std::string& address : flags.addresses) {
+  for (const std::string& address : flags.dial.addresses) {
     answers.push_back(std::async(std::launch::async, Ask, address, request));
   }
   int code = kExitReached;
   for (size_t a = 0; a < answers.size(); ++a) {
     const Answer answer = answers[a].get();
-    const std::string& address = flags.addresses[a];
+    const std::string& address = flags.dial.addresses[a];
     if (answer.status.ok()) {
       std::cout << address << ": " << answer.response.path() << ", "
                 << Bytes(answer.response.bytes()) << " in "
@@ -74,10 +78,7 @@ void AddCheckpointCommand(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand(
       "checkpoint", "Have running shards write checkpoints while they serve");
   auto flags = std::make_shared<CheckpointFlags>();
-  command
-      ->add_option("ADDRESS", flags->addresses,
-                   "gRPC address of a shard: host:port or unix:PATH")
-      ->required();
+  flags->dial.Register(*command, "a shard");
   command
       ->add_option("--directory", flags->directory,
                    "Folder, on the shard's machine, that gets one folder a "

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -67,6 +68,20 @@ absl::Status CheckBinaries(const std::string& binaries,
     }
   }
   return absl::OkStatus();
+}
+
+void SetLocalSecurity(v1::Config& config) {
+  v1::ClusterConfig local;
+  const v1::ClusterConfig& cluster = config.cluster();
+  if (cluster.has_limits()) *local.mutable_limits() = cluster.limits();
+  if (const std::string& tokens = cluster.security().token_file();
+      !tokens.empty()) {
+    std::error_code error;
+    const std::filesystem::path path = std::filesystem::absolute(tokens, error);
+    local.mutable_security()->set_token_file(
+        error ? tokens : path.lexically_normal().string());
+  }
+  *config.mutable_cluster() = std::move(local);
 }
 
 void SetAddresses(const std::string& sockets, v1::Config& config) {

@@ -20,6 +20,11 @@ absl::StatusOr<std::string> BinaryDirectory();
 absl::Status CheckBinaries(const std::string& binaries,
                            const v1::Config& config, bool solo);
 
+// Leaves of config.cluster what holds within this machine: no addresses, no TLS
+// (unix sockets need none), the limits, the token, whose file's path is made
+// absolute, as a run may go on from another folder.
+void SetLocalSecurity(v1::Config& config);
+
 // Fills in config.cluster: unix sockets in `sockets` (absolute).
 void SetAddresses(const std::string& sockets, v1::Config& config);
 

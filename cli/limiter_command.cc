@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/commands.h"
+#include "cli/dial_flags.h"
 #include "cli/format.h"
 #include "common/grpc.h"
 #include "common/process.h"
@@ -21,7 +22,7 @@ namespace {
 constexpr std::chrono::seconds kDeadline(5);
 
 struct LimiterFlags {
-  std::vector<std::string> addresses;
+  DialFlags dial;
   std::string table = "replay";
   std::optional<double> samples_per_insert;
   std::optional<double> tolerance;
@@ -70,8 +71,11 @@ absl::Status Set(const std::string& address, const LimiterFlags& flags) {
 }
 
 int RunLimiter(const LimiterFlags& flags) {
+  if (const absl::Status status = flags.dial.Use(); !status.ok()) {
+    return Fail("qfleet", status);
+  }
   int code = kExitReached;
-  for (const std::string& address : flags.addresses) {
+  for (const std::string& address : flags.dial.addresses) {
     const absl::Status status = Set(address, flags);
     if (status.ok()) continue;
     code = Fail("qfleet",
@@ -89,10 +93,7 @@ void AddLimiterCommand(CLI::App& app, int& exit_code) {
                          "Change the rate limiter of running shards; name all "
                          "shards of a cluster");
   auto flags = std::make_shared<LimiterFlags>();
-  command
-      ->add_option("ADDRESS", flags->addresses,
-                   "gRPC address of a shard: host:port or unix:PATH")
-      ->required();
+  flags->dial.Register(*command, "a shard");
   command->add_option("--table", flags->table, "The table")
       ->capture_default_str();
   command->add_option("--samples_per_insert", flags->samples_per_insert,

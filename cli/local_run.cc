@@ -91,7 +91,12 @@ void SayHello(const std::string& run_dir, const v1::Config& config, bool solo,
   reporter.Say(absl::StrCat("run directory: ", ShownPath(run_dir)));
   if (solo) return;
   const std::string path = config.cluster().learner().substr(5);  // unix:
-  reporter.Say(absl::StrCat("status: qfleet status unix:", ShownPath(path)));
+  const std::string with =
+      config.cluster().security().token_file().empty()
+          ? ""
+          : absl::StrCat("--config=", ShownPath(run_dir), "/config.txtpb ");
+  reporter.Say(
+      absl::StrCat("status: qfleet status ", with, "unix:", ShownPath(path)));
 }
 
 // Once, as soon as the learner serves it.
@@ -148,7 +153,7 @@ absl::StatusOr<int> RunLocally(LocalRun run, v1::Config config,
   const bool solo = run.mode == RunMode::kSolo;
   QFLEET_ASSIGN_OR_RETURN(const std::string binaries, BinaryDirectory());
   std::unique_ptr<SocketDirectory> sockets;
-  config.mutable_cluster()->Clear();
+  SetLocalSecurity(config);
   if (!solo) {
     QFLEET_ASSIGN_OR_RETURN(sockets, SocketDirectory::Make(run_dir));
     SetAddresses(sockets->path(), config);

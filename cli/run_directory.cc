@@ -36,6 +36,23 @@ absl::StatusOr<std::string> AbsolutePath(const std::string& path) {
   return absolute.string();
 }
 
+// Makes a folder that may have been there one that only we can enter.
+absl::Status MakePrivate(const std::string& path) {
+  struct stat info = {};
+  if (lstat(path.c_str(), &info) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot look at ", path));
+  }
+  if (!S_ISDIR(info.st_mode) || info.st_uid != geteuid()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, " is no folder of this user's: allowed is one, for the sockets"));
+  }
+  if (chmod(path.c_str(), S_IRWXU) != 0) {
+    return absl::ErrnoToStatus(
+        errno, absl::StrCat("cannot make private the folder ", path));
+  }
+  return absl::OkStatus();
+}
+
 std::string ModePath(const std::string& run_dir) { return run_dir + "/mode"; }
 
 }  // namespace
@@ -132,6 +149,7 @@ absl::StatusOr<std::unique_ptr<SocketDirectory>> SocketDirectory::Make(
       return absl::ErrnoToStatus(
           errno, absl::StrCat("cannot make the directory ", path));
     }
+    QFLEET_RETURN_IF_ERROR(MakePrivate(path));
     return std::unique_ptr<SocketDirectory>(new SocketDirectory(path, false));
   }
   path = "/tmp/qfleet-XXXXXX";

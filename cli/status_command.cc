@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/commands.h"
+#include "cli/dial_flags.h"
 #include "cli/status_table.h"
 #include "common/grpc.h"
 #include "common/process.h"
@@ -22,7 +23,7 @@ namespace {
 constexpr std::chrono::seconds kDeadline(2);
 
 struct StatusFlags {
-  std::vector<std::string> addresses;
+  DialFlags dial;
   bool json = false;
 };
 
@@ -54,8 +55,11 @@ ProcessStatus Ask(const std::string& address) {
 }
 
 int RunStatus(const StatusFlags& flags) {
+  if (const absl::Status status = flags.dial.Use(); !status.ok()) {
+    return Fail("qfleet", status);
+  }
   std::vector<std::future<ProcessStatus>> answers;
-  for (const std::string& address : flags.addresses) {
+  for (const std::string& address : flags.dial.addresses) {
     answers.push_back(std::async(std::launch::async, Ask, address));
   }
   std::vector<ProcessStatus> processes;
@@ -78,11 +82,7 @@ void AddStatusCommand(CLI::App& app, int& exit_code) {
   CLI::App* command =
       app.add_subcommand("status", "Print what a running cluster does");
   auto flags = std::make_shared<StatusFlags>();
-  command
-      ->add_option("ADDRESS", flags->addresses,
-                   "gRPC address of a shard or a learner: host:port or "
-                   "unix:PATH")
-      ->required();
+  flags->dial.Register(*command, "a shard or a learner");
   command->add_flag("--json", flags->json, "Print JSON");
   command->callback([flags, &exit_code] { exit_code = RunStatus(*flags); });
 }

@@ -9,6 +9,7 @@ find_path(Protobuf_INCLUDE_DIR google/protobuf/service.h REQUIRED
           ${QFLEET_NOT_THERE})
 find_package(Protobuf REQUIRED)  # Module mode, and before gRPC.
 find_package(gRPC CONFIG REQUIRED)
+find_package(OpenSSL REQUIRED)  # The one that gRPC uses.
 find_package(absl CONFIG REQUIRED)
 find_package(prometheus-cpp CONFIG REQUIRED)
 find_package(civetweb CONFIG REQUIRED)

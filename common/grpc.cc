@@ -1,30 +1,34 @@
 #include "common/grpc.h"
 
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
+#include <cstdlib>
 #include <utility>
 
-#include "absl/strings/match.h"
+#include "absl/base/const_init.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/listener.h"
+#include "common/security.h"
+#include "common/status_macros.h"
 #include "grpc/grpc.h"
-#include "grpcpp/create_channel.h"
+#include "grpc/support/log.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/resource_quota.h"
 #include "grpcpp/server_builder.h"
 #include "grpcpp/support/proto_buffer_reader.h"
+#include "spdlog/spdlog.h"
 
 namespace qfleet {
 namespace {
 
 constexpr int kKeepaliveMs = 20000;
+// A connection that has not said what it is by then is closed ...
+constexpr int kHandshakeMs = 20000;
+// ... and so is one that has no call for so long. A call may last for days.
+constexpr int kIdleMs = 600000;
 
 // Else the last one to use gRPC would shut it down, and wait for a poller of
 // its own that may sleep for 10 s (grpc 1.51, tcp_posix.cc, "backup poller"):
@@ -37,35 +41,31 @@ void KeepGrpcUp() {
   (void)kept;
 }
 
-// Whether some process listens on the socket file.
-bool SocketIsLive(const sockaddr_un& address) {
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return true;
-  int result =
-      connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
-  close(fd);
-  return result == 0;
+// gRPC has a line for each handshake that fails, of which a stranger can make
+// as many as it likes: so many in a period, in the process's log.
+void LogSome(gpr_log_func_args* line) {
+  constexpr int kLines = 20;
+  constexpr absl::Duration kPeriod = absl::Seconds(10);
+  static absl::Mutex mutex(absl::kConstInit);
+  static absl::Time begun = absl::InfinitePast();
+  static int lines = 0;
+  int left_out = 0;
+  {
+    absl::MutexLock lock(&mutex);
+    if (absl::Now() - begun >= kPeriod) {
+      left_out = std::max(0, lines - kLines);
+      begun = absl::Now();
+      lines = 0;
+    }
+    if (++lines > kLines) return;
+  }
+  if (left_out > 0) spdlog::warn("gRPC: {} lines were left out", left_out);
+  spdlog::warn("gRPC: {}", line->message);
 }
 
-// A killed process leaves its socket file behind, and bind() refuses it.
-absl::Status RemoveStaleSocket(const std::string& path) {
-  sockaddr_un address = {};
-  if (path.empty() || path.size() >= sizeof(address.sun_path)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "listen address unix:", path, ": allowed is a path of 1 to ",
-        sizeof(address.sun_path) - 1, " characters"));
-  }
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path.data(), path.size());
-  if (access(path.c_str(), F_OK) != 0) return absl::OkStatus();
-  if (SocketIsLive(address)) {
-    return absl::UnavailableError(absl::StrCat(
-        "listen address unix:", path, ": another process listens there"));
-  }
-  if (unlink(path.c_str()) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("cannot remove ", path));
-  }
-  return absl::OkStatus();
+void LimitGrpcLog() {
+  // Somebody who asks gRPC for more gets all of it, as gRPC writes it.
+  if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function(LogSome);
 }
 
 }  // namespace
@@ -86,8 +86,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   // Channels to one address do not share a connection: a bulk stream of one
   // must not queue behind another's.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
-                                   arguments);
+  return MakeSecureChannel(address, arguments);
 }
 
 void AwaitReconnect(grpc::Channel& channel, absl::Duration backoff,
@@ -135,54 +134,56 @@ grpc::Status ToGrpc(const absl::Status& status) {
                       std::string(status.message()));
 }
 
+GrpcServer::GrpcServer() = default;
+
 GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
 
 absl::Status GrpcServer::Start(const std::string& address,
                                const std::vector<grpc::Service*>& services) {
-  absl::string_view path = address;
-  if (absl::ConsumePrefix(&path, "unix:")) {
-    absl::ConsumePrefix(&path, "//");
-    socket_path_ = std::string(path);
-    absl::Status status = RemoveStaleSocket(socket_path_);
-    if (!status.ok()) {
-      socket_path_.clear();
-      return status;
-    }
-  }
+  QFLEET_RETURN_IF_ERROR(CheckListenAddress("listen address", address));
+  QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Listener> listener,
+                          Listener::Open(address));
   KeepGrpcUp();
+  LimitGrpcLog();
   grpc::EnableDefaultHealthCheckService(true);
   static const bool reflection = [] {
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     return true;
   }();
   (void)reflection;
+  const v1::LimitsConfig limits = ServerLimits();
   grpc::ServerBuilder builder;
-  int port = 0;
-  // gRPC shares a port between processes (SO_REUSEPORT) unless told not to; a
-  // port in use must be an error.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // Allows the clients' keepalive, and has one of its own.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
   builder.AddChannelArgument(
       GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kKeepaliveMs / 4);
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                             kHandshakeMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kIdleMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                             limits.max_calls_per_connection());
+  grpc::ResourceQuota quota("server");
+  quota.Resize(static_cast<size_t>(limits.max_receive_bytes()));
+  quota.SetMaxThreads(limits.max_call_threads());
+  builder.SetResourceQuota(quota);
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
   for (grpc::Service* service : services) builder.RegisterService(service);
   builder.experimental().SetInterceptorCreators(std::move(interceptors_));
+  std::unique_ptr<Listener::Acceptor> acceptor =
+      builder.experimental().AddExternalConnectionAcceptor(
+          grpc::ServerBuilder::experimental_type::ExternalConnectionType::
+              FROM_FD,
+          ServerCredentialsFor(address));
   server_ = builder.BuildAndStart();
-  if (server_ == nullptr || port == 0) {
-    server_.reset();
-    return absl::UnavailableError(
-        absl::StrCat("listen address ", address,
-                     ": cannot listen there; allowed is a free \"host:port\" "
-                     "or \"unix:PATH\" in a folder that can be written to"));
+  if (server_ == nullptr) {
+    return absl::InternalError(
+        absl::StrCat("listen address ", address, ": gRPC refuses to serve"));
   }
-  address_ = address;
-  if (socket_path_.empty() && absl::EndsWith(address, ":0")) {
-    address_ = absl::StrCat(absl::StripSuffix(address, "0"), port);
-  }
+  address_ = listener->address();
+  listener_ = std::move(listener);
+  listener_->Serve(std::move(acceptor), limits.max_connections());
   return absl::OkStatus();
 }
 
@@ -197,11 +198,12 @@ void GrpcServer::SetServing(bool serving) {
 void GrpcServer::Shutdown(absl::Duration grace) {
   if (server_ == nullptr) return;
   SetServing(false);
+  listener_->Stop();
   server_->Shutdown(std::chrono::system_clock::now() +
                     absl::ToChronoMilliseconds(grace));
   server_->Wait();
   server_.reset();
-  if (!socket_path_.empty()) unlink(socket_path_.c_str());
+  listener_.reset();
 }
 
 }  // namespace qfleet

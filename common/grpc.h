@@ -4,6 +4,8 @@
 //   QFLEET_RETURN_IF_ERROR(server.Start("unix:/tmp/a.sock", {&service}));
 //   ...
 //   server.Shutdown(absl::Seconds(5));
+//
+// TLS, tokens and limits are the process's (common/security.h).
 
 #ifndef QFLEET_COMMON_GRPC_H_
 #define QFLEET_COMMON_GRPC_H_
@@ -25,6 +27,8 @@
 #include "grpcpp/support/status.h"
 
 namespace qfleet {
+
+class Listener;
 
 // Of one message; larger ones end their call with RESOURCE_EXHAUSTED.
 inline constexpr int kMaxMessageBytes = 256 << 20;
@@ -56,6 +60,7 @@ grpc::Status ToGrpc(const absl::Status& status);
 // service's full name) and reflection. Thread-compatible.
 class GrpcServer {
  public:
+  GrpcServer();
   ~GrpcServer();
 
   // Sees all calls (grpc_metrics.h). Before Start.
@@ -65,9 +70,10 @@ class GrpcServer {
     interceptors_.push_back(std::move(factory));
   }
 
-  // UNAVAILABLE if the address is in use, INVALID_ARGUMENT if it is malformed
-  // or a path too long for a socket. A socket file that no process listens on
-  // any more is replaced.
+  // UNAVAILABLE if the address is in use, INVALID_ARGUMENT if it is malformed,
+  // a path too long for a socket, or reaches beyond this machine without TLS
+  // (CheckListenAddress). A socket file that no process listens on any more is
+  // replaced.
   absl::Status Start(const std::string& address,
                      const std::vector<grpc::Service*>& services);
 
@@ -85,12 +91,12 @@ class GrpcServer {
 
  private:
   std::string address_;
-  std::string socket_path_;
   const std::shared_ptr<std::atomic<bool>> serving_ =
       std::make_shared<std::atomic<bool>>(false);
   std::vector<
       std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
       interceptors_;
+  std::unique_ptr<Listener> listener_;
   std::unique_ptr<grpc::Server> server_;
 };
 

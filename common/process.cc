@@ -41,6 +41,9 @@ void ProcessFlags::Register(CLI::App& app, const std::string& default_listen) {
       ->capture_default_str();
   app.add_option("--ready_file", ready_file,
                  "Written with the addresses once the process serves");
+  app.add_flag("--insecure", insecure,
+               "Allow gRPC beyond this machine without TLS "
+               "(cluster.security)");
 }
 
 int ParseFlags(CLI::App& app, int argc, char** argv) {

@@ -31,6 +31,7 @@ struct ProcessFlags {
   std::string metrics = "127.0.0.1:0";  // --metrics
   std::string ready_file;               // --ready_file
   std::string log_format = "text";      // --log_format
+  bool insecure = false;                // --insecure
 
   // Adds the flags to `app`; `default_listen` empty: no --listen.
   void Register(CLI::App& app, const std::string& default_listen);

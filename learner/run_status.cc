@@ -114,7 +114,7 @@ void ThinnedSeries::Add(std::vector<double> row) {
   if (rows_.size() <= max_rows_) return;
   // The last one may not be among those that stay.
   if (rows_.size() % 2 == 0) newest_ = rows_.back();
-  for (size_t i = 0; 2 * i < rows_.size(); ++i) {
+  for (size_t i = 1; 2 * i < rows_.size(); ++i) {
     rows_[i] = std::move(rows_[2 * i]);
   }
   rows_.resize((rows_.size() + 1) / 2);

@@ -9,6 +9,7 @@
 #include "common/metrics.h"
 #include "common/process.h"
 #include "common/resources.h"
+#include "common/security.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "common/status_server.h"
@@ -46,6 +47,9 @@ absl::Status Serve(const ProcessFlags& flags, int index,
                           LoadConfig(flags.config, flags.set));
   const v1::ClusterConfig& cluster = config.cluster();
   QFLEET_RETURN_IF_ERROR(CheckAddresses(cluster, index));
+  QFLEET_RETURN_IF_ERROR(UseSecurity(cluster, flags.insecure));
+  QFLEET_RETURN_IF_ERROR(CheckListenAddress(
+      absl::StrCat("cluster.relays[", index, "]"), cluster.relays(index)));
   constexpr int kOfItsOwn = 64;  // HTTP, gRPC.
   QFLEET_RETURN_IF_ERROR(AllowOpenFiles(
       kOfItsOwn + 2 * config.actors().count(),

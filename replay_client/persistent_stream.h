@@ -75,6 +75,12 @@ class PersistentStream {
   PersistentStream(const PersistentStream&) = delete;
   PersistentStream& operator=(const PersistentStream&) = delete;
 
+  // Breaks the connection, after which another one is made.
+  void Break() {
+    absl::MutexLock lock(&mutex_);
+    if (context_ != nullptr) context_->TryCancel();
+  }
+
   // Breaks the connection and makes no new one.
   void Stop() {
     absl::MutexLock lock(&mutex_);

@@ -44,9 +44,9 @@ struct SamplerMetrics {
         pending(metrics.Gauge(
             "qfleet_sampler_priorities_pending",
             "Priorities that wait for their shards or are on their way.")),
-        pending_seconds(metrics.Gauge(
-            "qfleet_sampler_priorities_pending_seconds",
-            "How long the oldest of these has waited by now.")),
+        pending_seconds(
+            metrics.Gauge("qfleet_sampler_priorities_pending_seconds",
+                          "How long the oldest of these has waited by now.")),
         limited(metrics.Counter(
             "qfleet_sampler_limited_total",
             "Draws that a shard's rate limiter held back until they were "
@@ -98,7 +98,10 @@ class RemoteSamplerImpl : public RemoteSampler {
     void OnClose(const absl::Status& status) override;
 
     bool broken = false;
-    absl::Status last_error;                   // While not connected.
+    absl::Status last_error;  // While not connected.
+    int unanswered = 0;       // Draws.
+    bool given_up = false;    // For want of an answer.
+    absl::Time heard;  // When the shard last answered, or was asked anew.
     std::unique_ptr<PriorityUpdater> updater;  // Synchronises itself.
     std::unique_ptr<Stream> stream;            // Likewise. Last.
 
@@ -113,6 +116,7 @@ class RemoteSamplerImpl : public RemoteSampler {
 
   // The coordinator's thread.
   void Run();
+  void GiveUpSilent(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FlushPriorities();
   void MergeComplete() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -157,6 +161,7 @@ RemoteSamplerImpl::Link::Link(RemoteSamplerImpl* sampler, int shard)
 void RemoteSamplerImpl::Link::OnOpen(const v1::SampleResponse& response) {
   absl::MutexLock lock(&sampler_->mutex_);
   broken = false;
+  unanswered = 0;
   last_error = absl::OkStatus();
   spdlog::info("sampler connected to {}", sampler_->options_.shards[shard_]);
   sampler_->planner_.Connect(shard_, response.stats(), absl::Now());
@@ -171,12 +176,15 @@ const v1::SampleRequest* RemoteSamplerImpl::Link::NextRequest() {
   sampler_->mutex_.Await(absl::Condition(&ready));
   if (broken) return nullptr;
   sampler_->planner_.NextRequest(shard_, *request_.mutable_draw());
+  if (unanswered++ == 0) heard = absl::Now();
   return &request_;
 }
 
 void RemoteSamplerImpl::Link::OnResponse(v1::SampleResponse& response) {
   if (response.limited()) sampler_->metrics_.limited.Increment();
   absl::MutexLock lock(&sampler_->mutex_);
+  --unanswered;
+  heard = absl::Now();
   absl::Status status =
       sampler_->planner_.Answer(shard_, response, absl::Now());
   if (!status.ok()) sampler_->Fail(shard_, status);
@@ -188,8 +196,14 @@ void RemoteSamplerImpl::Link::OnBroken() {
   broken = true;
 }
 
-void RemoteSamplerImpl::Link::OnClose(const absl::Status& status) {
+void RemoteSamplerImpl::Link::OnClose(const absl::Status& why) {
   absl::MutexLock lock(&sampler_->mutex_);
+  absl::Status status = why;
+  if (std::exchange(given_up, false)) {
+    status = absl::UnavailableError(
+        absl::StrCat("no answer within ",
+                     absl::FormatDuration(sampler_->options_.shard_patience)));
+  }
   if (sampler_->planner_.stats().connected(shard_) && !sampler_->stopped_) {
     spdlog::warn("sampler lost {}: {}", sampler_->options_.shards[shard_],
                  status.ToString());
@@ -236,10 +250,24 @@ void RemoteSamplerImpl::Run() {
     mutex_.AwaitWithTimeout(absl::Condition(&due), planner_.period());
     if (stopped_) return;
     work_ = false;
+    GiveUpSilent(absl::Now());
     FlushPriorities();
     planner_.Plan(ready_.size(), absl::Now());
     metrics_.mass_age.Set(absl::ToDoubleSeconds(planner_.mass_age()));
     MergeComplete();
+  }
+}
+
+// A host that is gone or a process that is stopped does not hang up, and gRPC's
+// keepalive takes most of a minute to say so.
+void RemoteSamplerImpl::GiveUpSilent(absl::Time now) {
+  for (auto& link : links_) {
+    if (link->broken || link->given_up || link->unanswered == 0 ||
+        now - link->heard < options_.shard_patience) {
+      continue;
+    }
+    link->given_up = true;
+    link->stream->Break();
   }
 }
 

@@ -35,6 +35,9 @@ struct SamplerOptions {
   uint32_t prefetch = 2;                       // Batches.
   uint64_t seed = 1;                           // Of the allotment.
   absl::Duration patience = absl::Seconds(1);  // Of Next().
+  // A shard that lets a draw wait so long is given up until it answers again,
+  // and the others are sampled. It holds none back for more than 20 ms itself.
+  absl::Duration shard_patience = absl::Seconds(5);
 };
 
 class RemoteSampler : public Sampler {

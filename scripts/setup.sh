@@ -31,7 +31,7 @@ readonly PACKAGES=(
   build-essential ccache cmake git mold ninja-build
   libabsl-dev libbenchmark-dev libcivetweb-dev libcli11-dev libgloo-dev
   libgmock-dev libgrpc++-dev libgtest-dev libprotobuf-dev libspdlog-dev
-  libtcmalloc-minimal4 libxxhash-dev libzstd-dev zlib1g-dev
+  libssl-dev libtcmalloc-minimal4 libxxhash-dev libzstd-dev zlib1g-dev
   nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler
   protobuf-compiler-grpc ca-certificates python3-venv)
 # promtool checks the metrics. (Debian's package also starts a Prometheus where

@@ -17,6 +17,7 @@
 #include "common/process.h"
 #include "common/process_metrics.h"
 #include "common/resources.h"
+#include "common/security.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "common/status_server.h"
@@ -86,6 +87,8 @@ absl::Status Serve(const ReplayFlags& replay_flags, const std::string& role,
                           LoadConfig(flags.config, flags.set));
   QFLEET_RETURN_IF_ERROR(
       CheckResources(config, !replay_flags.data_dir.empty()));
+  QFLEET_RETURN_IF_ERROR(UseSecurity(config.cluster(), flags.insecure));
+  QFLEET_RETURN_IF_ERROR(CheckListenAddress("--listen", flags.listen));
   Metrics metrics;
   GrpcServer server;
   server.Intercept(MakeGrpcServerMetrics(

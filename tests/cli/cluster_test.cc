@@ -41,6 +41,25 @@ TEST(SetAddresses, OneForEachRelay) {
               ElementsAre("unix:/t/relay-0.sock", "unix:/t/relay-1.sock"));
 }
 
+TEST(SetLocalSecurity, LeavesTheTokenAndTheLimits) {
+  v1::Config config = TestConfig();
+  v1::SecurityConfig& security = *config.mutable_cluster()->mutable_security();
+  security.set_ca("ca.crt");
+  security.set_certificate("c.crt");
+  security.set_key("c.key");
+  security.set_token_file("folder/../tokens");
+  config.mutable_cluster()->mutable_limits()->set_max_connections(7);
+  SetLocalSecurity(config);
+  const v1::ClusterConfig& cluster = config.cluster();
+  EXPECT_EQ(cluster.replay_size(), 0);
+  EXPECT_FALSE(cluster.security().has_ca());
+  EXPECT_FALSE(cluster.security().has_certificate());
+  EXPECT_FALSE(cluster.security().has_key());
+  EXPECT_EQ(cluster.security().token_file(),
+            (std::filesystem::current_path() / "tokens").string());
+  EXPECT_EQ(cluster.limits().max_connections(), 7);
+}
+
 // They are followers: what ends is started again.
 TEST(ProcessesOf, RelaysBetweenLearnerAndActors) {
   v1::Config config = TestConfig();

@@ -107,6 +107,14 @@ TEST_F(RunDirectoryTest, SocketsOfALongPathAreBelowTmpAndGoAgain) {
 TEST_F(RunDirectoryTest, SocketsOfAnEarlierLifeAreUsedAgain) {
   ASSERT_TRUE(SocketDirectory::Make(".").ok());
   EXPECT_TRUE(SocketDirectory::Make(".").ok());
+  // Only we can enter, however the folder came to be.
+  fs::permissions("sockets", fs::perms::all);
+  EXPECT_TRUE(SocketDirectory::Make(".").ok());
+  EXPECT_EQ(fs::status("sockets").permissions(), fs::perms::owner_all);
+  fs::remove("sockets");
+  fs::create_directory("elsewhere");
+  fs::create_directory_symlink("elsewhere", "sockets");
+  EXPECT_FALSE(SocketDirectory::Make(".").ok());
 }
 
 TEST_F(RunDirectoryTest, SaysHowTheRunWasStarted) {

@@ -52,8 +52,10 @@ ShardProcess::ShardProcess(const std::string& folder, const Options& options)
       config_(absl::StrCat(folder, "/config-", options.number, ".txtpb")),
       log_(absl::StrCat(folder, "/log-", options.number)),
       ready_(absl::StrCat(folder, "/ready-", options.number)),
-      address_(
-          absl::StrCat("unix:", folder, "/shard-", options.number, ".sock")) {
+      address_(options.listen.empty()
+                   ? absl::StrCat("unix:", folder, "/shard-", options.number,
+                                  ".sock")
+                   : options.listen) {
   v1::Config config;
   config.mutable_environment()->set_id("CartPole-v1");  // It must be named.
   config.mutable_replay()->set_sync_interval(options.sync_interval);
@@ -64,13 +66,16 @@ ShardProcess::ShardProcess(const std::string& folder, const Options& options)
 }
 
 std::vector<std::string> ShardProcess::Command() const {
-  std::vector<std::string> command = {
-      absl::StrCat(QFLEET_BIN_DIR, "/qfleet-replay"),
-      absl::StrCat("--config=", config_),
-      absl::StrCat("--shard=", options_.number),
-      absl::StrCat("--listen=", address_),
-      "--metrics=127.0.0.1:0",
-      absl::StrCat("--ready_file=", ready_)};
+  std::vector<std::string> command = options_.prefix;
+  for (const std::string& argument :
+       {absl::StrCat(QFLEET_BIN_DIR, "/qfleet-replay"),
+        absl::StrCat("--config=", config_),
+        absl::StrCat("--shard=", options_.number),
+        absl::StrCat("--listen=", address_),
+        std::string("--metrics=127.0.0.1:0"),
+        absl::StrCat("--ready_file=", ready_)}) {
+    command.push_back(argument);
+  }
   if (!options_.data_dir.empty()) {
     command.push_back(absl::StrCat("--data_dir=", options_.data_dir));
   }
@@ -88,6 +93,9 @@ void ShardProcess::Start() {
   ASSERT_TRUE(process_->WaitUntil(
       [this] { return std::filesystem::exists(ready_); }, kPatience))
       << process_->Output();
+  std::ifstream ready(ready_);
+  std::string word;
+  ready >> word >> address_;  // The port that was chosen.
 }
 
 int ShardProcess::StartRefused(std::string* output) {

@@ -40,6 +40,8 @@ class ShardProcess {
     uint32_t number = 0;
     double sync_interval = 5;
     std::vector<std::string> flags;  // More of them.
+    std::string listen;              // Empty: a unix socket in `folder`.
+    std::vector<std::string> prefix;  // Of its command line: a shell, say.
   };
 
   // The config, the socket and the log are in `folder`.
@@ -57,7 +59,9 @@ class ShardProcess {
   void Thaw() { process_->Signal(SIGCONT); }
 
   Process& process() { return *process_; }
-  const std::string& address() const { return address_; }
+  const std::string& address() const { return address_; }  // Once it serves.
+  // What it has said so far.
+  std::string Log() const { return process_->Output(); }
   const std::string& data_dir() const { return options_.data_dir; }
   // Of its only table.
   std::string table_dir() const {
@@ -76,7 +80,7 @@ class ShardProcess {
   const std::string config_;
   const std::string log_;
   const std::string ready_;
-  const std::string address_;
+  std::string address_;
   std::unique_ptr<Process> process_;
 };
 

@@ -13,6 +13,7 @@
 #include "common/grpc.h"
 #include "grpcpp/create_channel.h"
 #include "gtest/gtest.h"
+#include "tests/fault/append_call.h"
 #include "tests/fault/experience.h"
 #include "tests/fault/shard_process.h"
 #include "tests/temp_directory.h"
@@ -20,57 +21,12 @@
 namespace qfleet {
 namespace {
 
-constexpr uint64_t kSeed = 1;  // Of contents that no test looks at.
-
 // What AddressSanitizer makes of memory: red zones, freed blocks that are kept.
 #ifdef __SANITIZE_ADDRESS__
 constexpr uint64_t kMore = 4;
 #else
 constexpr uint64_t kMore = 1;
 #endif
-
-// One Append call, driven by hand.
-class AppendCall {
- public:
-  AppendCall(std::unique_ptr<v1::Replay::Stub> stub, Record& record,
-             uint64_t writer)
-      : experience_(writer, kSeed, record),
-        spec_(record.spec()),
-        stub_(std::move(stub)) {
-    context_.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(90)));
-    stream_ = stub_->Append(&context_);
-  }
-  ~AppendCall() {
-    context_.TryCancel();
-    stream_->Finish().IgnoreError();
-  }
-
-  // Each false if the call has ended.
-  bool Open() { return stream_->Write(OpenOf(spec_, experience_.writer())); }
-  bool Send() {
-    v1::AppendRequest request;
-    *request.mutable_batch() = experience_.NextBatch(++sent_);
-    return stream_->Write(request);
-  }
-  bool Acknowledged(uint64_t* sequence = nullptr) {
-    v1::AppendResponse response;
-    if (!stream_->Read(&response)) return false;
-    if (sequence != nullptr) *sequence = response.sequence();
-    return true;
-  }
-  void Cancel() { context_.TryCancel(); }
-  uint64_t sent() const { return sent_; }
-
- private:
-  Experience experience_;
-  const v1::TableSpec spec_;
-  std::unique_ptr<v1::Replay::Stub> stub_;
-  grpc::ClientContext context_;
-  std::unique_ptr<
-      grpc::ClientReaderWriter<v1::AppendRequest, v1::AppendResponse>>
-      stream_;
-  uint64_t sent_ = 0;
-};
 
 class StreamsTest : public testing::Test {
  protected:

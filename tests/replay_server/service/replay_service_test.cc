@@ -67,6 +67,8 @@ class ReplayServiceTest : public ::testing::Test {
     server_->Start();
     channel_ = MakeChannel(server_->address());
     stub_ = v1::Replay::NewStub(channel_);
+    // Calls of one connection are bounded (cluster.limits).
+    second_stub_ = v1::Replay::NewStub(MakeChannel(server_->address()));
   }
   bool Lives() {
     grpc::ClientContext context;
@@ -89,6 +91,7 @@ class ReplayServiceTest : public ::testing::Test {
   std::unique_ptr<TestShard> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Replay::Stub> stub_;
+  std::unique_ptr<v1::Replay::Stub> second_stub_;  // Of another connection.
 };
 
 TEST_F(ReplayServiceTest, AcknowledgesAndRemembers) {
@@ -117,14 +120,15 @@ TEST_F(ReplayServiceTest, SampleStreamsAreBounded) {
         grpc::ClientReaderWriter<v1::SampleRequest, v1::SampleResponse>>
         stream;
   };
+  std::vector<std::unique_ptr<Call>> calls;
   const auto start = [&] {
     auto call = std::make_unique<Call>();
-    call->stream = stub_->Sample(&call->context);
+    call->stream =
+        (calls.size() % 2 == 0 ? stub_ : second_stub_)->Sample(&call->context);
     call->stream->Write(open);
     return call;
   };
   v1::SampleResponse response;
-  std::vector<std::unique_ptr<Call>> calls;
   for (int i = 0; i < ReplayService::kMaxSampleStreams; ++i) {
     calls.push_back(start());
     ASSERT_TRUE(calls.back()->stream->Read(&response)) << i;
@@ -403,7 +407,8 @@ TEST_F(ReplayServiceTest, IdleAppendStreamsHoldNoThreads) {
   const int before = threads();
   std::vector<std::unique_ptr<AppendCall>> calls;
   for (uint64_t writer = 2; writer <= 300; ++writer) {
-    calls.push_back(std::make_unique<AppendCall>(*stub_));
+    calls.push_back(
+        std::make_unique<AppendCall>(writer % 2 == 0 ? *stub_ : *second_stub_));
     ASSERT_EQ(calls.back()->Open(writer), 0);
   }
   EXPECT_LT(threads() - before, 30);

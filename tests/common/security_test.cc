@@ -1,0 +1,186 @@
+// What a process's security does to its channels and servers, within one
+// process. Strangers are in tests/fault/security_test.cc.
+
+#include "common/security.h"
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/certificates.h"
+#include "common/grpc.h"
+#include "gmock/gmock.h"
+#include "grpcpp/client_context.h"
+#include "gtest/gtest.h"
+#include "qfleet/v1/weights.grpc.pb.h"
+#include "tests/certificates.h"
+#include "tests/temp_directory.h"
+
+namespace qfleet {
+namespace {
+
+using testing::HasSubstr;
+
+class Service : public v1::Weights::Service {
+ public:
+  grpc::Status Describe(grpc::ServerContext*, const v1::DescribeRunRequest*,
+                        v1::RunReport* report) override {
+    report->set_updates(7);
+    return grpc::Status::OK;
+  }
+};
+
+class ProcessSecurityTest : public testing::Test {
+ protected:
+  ~ProcessSecurityTest() override {
+    EXPECT_TRUE(UseSecurity({}, /*insecure=*/false).ok());
+  }
+
+  static v1::ClusterConfig ClusterOf(const std::string& folder) {
+    v1::ClusterConfig cluster;
+    v1::SecurityConfig& security = *cluster.mutable_security();
+    security.set_ca(folder + "/ca.crt");
+    security.set_certificate(folder + "/server.crt");
+    security.set_key(folder + "/server.key");
+    return cluster;
+  }
+
+  // The certificate that the server showed; empty if there was no answer.
+  static std::string Ask(const std::shared_ptr<grpc::Channel>& channel) {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(5)));
+    v1::RunReport report;
+    const grpc::Status status =
+        v1::Weights::NewStub(channel)->Describe(&context, {}, &report);
+    if (!status.ok()) return "";
+    EXPECT_EQ(report.updates(), 7);
+    const auto shown =
+        context.auth_context()->FindPropertyValues("x509_pem_cert");
+    return shown.empty() ? "plaintext"
+                         : std::string(shown.front().data(),
+                                       shown.front().size());
+  }
+
+  const TempDirectory folder_;
+  Service service_;
+};
+
+TEST_F(ProcessSecurityTest, WhereAProcessMayListen) {
+  const std::vector<std::string> local = {
+      "127.0.0.1:0", "127.200.0.1:7201", "localhost:7201", "[::1]:0",
+      "unix:/tmp/a", "unix:///tmp/a",    "unix:a"};
+  const std::vector<std::string> remote = {
+      "0.0.0.0:7201", "[::]:0", "10.1.2.3:7201", "shard-0:7201",
+      "[::ffff:127.0.0.1]:0", "127.1:80"};
+  const std::vector<std::string> malformed = {
+      "nowhere",          "",           "127.0.0.1",   "::1:80",
+      "127.0.0.1:70000",  ":7201",      "host:port",   "unix-abstract:a",
+      "ipv4:127.0.0.1:80", "dns:host:80", "vsock:2:80"};
+  for (const bool insecure : {false, true}) {
+    ASSERT_TRUE(UseSecurity({}, insecure).ok());
+    for (const std::string& address : local) {
+      EXPECT_TRUE(CheckListenAddress("--listen", address).ok()) << address;
+    }
+    for (const std::string& address : remote) {
+      const absl::Status status = CheckListenAddress("--listen", address);
+      EXPECT_EQ(status.ok(), insecure) << address;
+      if (insecure) continue;
+      EXPECT_THAT(std::string(status.message()),
+                  HasSubstr(absl::StrCat("--listen = \"", address, "\"")));
+    }
+    for (const std::string& address : malformed) {
+      EXPECT_EQ(CheckListenAddress("--listen", address).code(),
+                absl::StatusCode::kInvalidArgument)
+          << address;
+    }
+  }
+  // Also where nobody has asked before.
+  ASSERT_TRUE(UseSecurity({}, false).ok());
+  GrpcServer server;
+  EXPECT_EQ(server.Start("0.0.0.0:0", {&service_}).code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(ProcessSecurityTest, OneOfSeveralTokensIsAccepted) {
+  const std::string path = folder_.path() + "/tokens";
+  WriteSecret(path, "first-token-of-three\n\n  second-token-of-three \r\n"
+                    "third-token-of-three");
+  const auto tokens = Tokens::Load(path);
+  ASSERT_TRUE(tokens.ok()) << tokens.status();
+  EXPECT_EQ((*tokens)->first(), "first-token-of-three");
+  EXPECT_TRUE((*tokens)->Accepts("second-token-of-three"));
+  EXPECT_TRUE((*tokens)->Accepts("third-token-of-three"));
+  for (const char* wrong : {"", "second-token-of-thre", "first-token-of-three ",
+                            "second-token-of-threefirst"}) {
+    EXPECT_FALSE((*tokens)->Accepts(wrong)) << wrong;
+  }
+  for (const char* bad : {"", "\n\n", "fifteen-letters",
+                          "with a space in between",
+                          "first-token-of-three\nx"}) {
+    WriteSecret(path, bad);
+    const absl::Status status = Tokens::Load(path).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bad;
+    EXPECT_THAT(std::string(status.message()),
+                testing::AllOf(HasSubstr("cluster.security.token_file"),
+                               HasSubstr(path),
+                               testing::Not(HasSubstr("with a space"))));
+  }
+}
+
+// A channel goes on over a change of everything: keys, certificates, authority.
+TEST_F(ProcessSecurityTest, BothSidesTakeTheCertificatesOfANewAuthority) {
+  const std::string used = folder_.path() + "/used";
+  MakeTestCertificates(used);
+  ASSERT_TRUE(UseSecurity(ClusterOf(used), false).ok());
+  auto server = std::make_unique<GrpcServer>();
+  ASSERT_TRUE(server->Start("127.0.0.1:0", {&service_}).ok());
+  const std::string address = server->address();
+  const auto channel = MakeChannel(address);
+  const std::string before = Ask(channel);
+  EXPECT_THAT(before, HasSubstr("BEGIN CERTIFICATE"));
+
+  const std::string fresh = folder_.path() + "/fresh";
+  MakeTestCertificates(fresh);
+  for (const char* file : {"ca.crt", "server.key", "server.crt"}) {
+    std::filesystem::copy(
+        absl::StrCat(fresh, "/", file), absl::StrCat(used, "/", file),
+        std::filesystem::copy_options::overwrite_existing);
+  }
+  // The old connection stays as it is.
+  EXPECT_EQ(Ask(channel), before);
+  // A new one, until it has the new certificates: within two seconds or so.
+  const absl::Time deadline = absl::Now() + absl::Seconds(60);
+  std::string after = before;
+  while ((after == before || after.empty()) && absl::Now() < deadline) {
+    server->Shutdown(absl::ZeroDuration());
+    server = std::make_unique<GrpcServer>();
+    ASSERT_TRUE(server->Start(address, {&service_}).ok());
+    channel->WaitForConnected(
+        absl::ToChronoTime(absl::Now() + absl::Milliseconds(500)));
+    after = Ask(channel);
+  }
+  EXPECT_THAT(after, HasSubstr("BEGIN CERTIFICATE"));
+  EXPECT_NE(after, before);
+}
+
+TEST_F(ProcessSecurityTest, TlsIsForTcpAndATokenForAll) {
+  MakeTestCertificates(folder_.path());
+  v1::ClusterConfig cluster = ClusterOf(folder_.path());
+  WriteSecret(folder_.path() + "/tokens", "a-token-that-is-long");
+  cluster.mutable_security()->set_token_file(folder_.path() + "/tokens");
+  ASSERT_TRUE(UseSecurity(cluster, false).ok());
+  Service other;
+  GrpcServer tcp, local;
+  ASSERT_TRUE(tcp.Start("localhost:0", {&service_}).ok());
+  ASSERT_TRUE(
+      local.Start(absl::StrCat("unix:", folder_.path(), "/s"), {&other}).ok());
+  EXPECT_THAT(Ask(MakeChannel(tcp.address())), HasSubstr("BEGIN CERTIFICATE"));
+  EXPECT_EQ(Ask(MakeChannel(local.address())), "plaintext");
+  EXPECT_EQ(Ask(PlainChannel(local.address())), "") << "without the token";
+}
+
+}  // namespace
+}  // namespace qfleet
