@@ -15,7 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "common/grpc.h"
 #include "gtest/gtest.h"
@@ -31,11 +33,49 @@ constexpr int kWriters = 4;
 constexpr int kKills = 20;
 constexpr size_t kWindow = 4;  // Unacknowledged batches of a writer.
 
+// Keeps writers together. One that falls behind, as a busy machine will have
+// it, would find its steps gone from a table that holds no more than a few
+// batches of each, and its items would be skipped, as they should.
+class Pace {
+ public:
+  void Enter(uint64_t writer) {
+    absl::MutexLock lock(&mutex_);
+    const uint64_t slowest = Slowest();
+    batches_[writer] = slowest;
+  }
+  void Leave(uint64_t writer) {
+    absl::MutexLock lock(&mutex_);
+    batches_.erase(writer);
+  }
+  // Before a further batch: until the slowest is not far behind.
+  void Advance(uint64_t writer) {
+    constexpr uint64_t kLead = 2;
+    absl::MutexLock lock(&mutex_);
+    const uint64_t next = ++batches_[writer];
+    const auto together = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+      return next <= Slowest() + kLead;
+    };
+    mutex_.Await(absl::Condition(&together));
+  }
+
+ private:
+  uint64_t Slowest() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    uint64_t slowest = batches_.empty() ? 0 : batches_.begin()->second;
+    for (const auto& [writer, batches] : batches_) {
+      slowest = std::min(slowest, batches);
+    }
+    return slowest;
+  }
+
+  absl::Mutex mutex_;
+  std::map<uint64_t, uint64_t> batches_ ABSL_GUARDED_BY(mutex_);
+};
+
 // Knows replay.proto and nothing else: no code of replay_client.
 class BareWriter {
  public:
-  BareWriter(uint64_t writer, uint64_t seed, Record& record)
-      : experience_(writer, seed, record), spec_(record.spec()) {}
+  BareWriter(uint64_t writer, uint64_t seed, Record& record, Pace& pace)
+      : experience_(writer, seed, record), spec_(record.spec()), pace_(pace) {}
 
   // One connection, until it breaks; with `finish` until all that was made is
   // acknowledged.
@@ -57,6 +97,7 @@ class BareWriter {
     }
     context.TryCancel();
     stream->Finish().IgnoreError();
+    pace_.Leave(writer());
   }
 
   uint64_t writer() const { return experience_.writer(); }
@@ -89,6 +130,7 @@ class BareWriter {
       while (sent < kWindow) {
         if (sent == pending_.size()) {
           if (finish) break;
+          pace_.Advance(writer());
           pending_.emplace_back();
           *pending_.back().mutable_batch() = experience_.NextBatch(++made_);
         }
@@ -117,6 +159,7 @@ class BareWriter {
 
   Experience experience_;
   const v1::TableSpec spec_;
+  Pace& pace_;
   std::deque<v1::AppendRequest> pending_;  // Unacknowledged.
   uint64_t acknowledged_ = 0;
   uint64_t made_ = 0;
@@ -219,7 +262,7 @@ class KillTest : public testing::Test {
     sampler_ = std::make_unique<BareSampler>(MixSeed(seed_, 1), *record_);
     for (uint64_t w = 1; w <= kWriters; ++w) {
       writers_.push_back(
-          std::make_unique<BareWriter>(w, MixSeed(seed_, 2), *record_));
+          std::make_unique<BareWriter>(w, MixSeed(seed_, 2), *record_, pace_));
     }
   }
 
@@ -228,6 +271,7 @@ class KillTest : public testing::Test {
     std::atomic<int> acknowledged{0};
     std::atomic<bool> stop{false};
     std::vector<std::thread> threads;
+    for (const auto& writer : writers_) pace_.Enter(writer->writer());
     for (const auto& writer : writers_) {
       threads.emplace_back(
           [&] { writer->Run(*shard_, acknowledged, /*finish=*/false); });
@@ -352,6 +396,7 @@ class KillTest : public testing::Test {
   Random random_{seed_};
   const TempDirectory folder_;
   std::unique_ptr<Record> record_;
+  Pace pace_;
   std::unique_ptr<ShardProcess> shard_;
   std::unique_ptr<BareSampler> sampler_;
   std::vector<std::unique_ptr<BareWriter>> writers_;
