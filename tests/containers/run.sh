@@ -49,6 +49,8 @@ done
 
 readonly TAG=${given_tag:-test-$$}
 engine_pid=
+had_bridge=no  # Of an engine that runs or ran here before.
+[[ ! -e /sys/class/net/docker0 ]] || had_bridge=yes
 containers=()
 failures=0
 
@@ -99,6 +101,8 @@ clean_up() {
   if [[ -n ${engine_pid} ]]; then
     kill "${engine_pid}" 2>/dev/null
     wait "${engine_pid}" 2>/dev/null
+    umount "${WORK}/exec/netns/default" 2>/dev/null
+    [[ ${had_bridge} == yes ]] || ip link delete docker0 2>/dev/null
   fi
   if [[ ${keep} == yes ]]; then
     echo "kept: ${WORK}"
