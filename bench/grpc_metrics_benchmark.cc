@@ -39,14 +39,16 @@ absl::Status Serve(const std::string& address, bool counts) {
   options.tables = {TableOf(SmallShape(), 1 << 18)};
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Shard> shard,
                           Shard::Create(options, metrics));
-  ReplayService service(shard.get());
+  std::shared_ptr<const GrpcServerMetrics> calls;
   GrpcServer server;
   if (counts) {
-    server.Intercept(
-        MakeGrpcServerMetrics(metrics, {v1::Replay::service_full_name()}));
+    calls = std::make_shared<const GrpcServerMetrics>(
+        metrics, std::vector<std::string>{v1::Replay::service_full_name()});
+    server.Intercept(CountCalls(calls, ReplayService::CountedMethods()));
   }
-  QFLEET_RETURN_IF_ERROR(server.Start(absl::StrCat("unix:", address),
-                                      {&service}));
+  ReplayService service(shard.get(), calls);
+  QFLEET_RETURN_IF_ERROR(
+      server.Start(absl::StrCat("unix:", address), {&service}));
   QFLEET_RETURN_IF_ERROR(
       WriteReadyFile(absl::StrCat(address, ".ready"), server.address(), ""));
   shutdown.Wait();
@@ -76,11 +78,11 @@ absl::Status Compare(const std::string& self, const std::string& work_dir,
         address + ".log"));
     QFLEET_RETURN_IF_ERROR(
         shards[i]->AwaitReady(address + ".ready", absl::Seconds(60)));
-    loads.push_back(MakeWriterLoad(
-        SmallShape(), {absl::StrCat("unix:", address)}, append));
+    loads.push_back(
+        MakeWriterLoad(SmallShape(), {absl::StrCat("unix:", address)}, append));
   }
-  QFLEET_RETURN_IF_ERROR(Alternate(
-      rounds, sides, [&](size_t side) -> absl::StatusOr<double> {
+  QFLEET_RETURN_IF_ERROR(
+      Alternate(rounds, sides, [&](size_t side) -> absl::StatusOr<double> {
         const double before = shards[side]->CpuSeconds();
         QFLEET_ASSIGN_OR_RETURN(const Moved moved, loads[side]->Run(kRound));
         const double batches = moved.items / batch_steps;
@@ -106,8 +108,8 @@ absl::Status Main(const std::vector<std::string>& arguments) {
     return Serve(arguments[2], arguments[3] == "yes");
   }
   int rounds = 15;
-  if (arguments.size() < 2 || (arguments.size() > 2 &&
-                               !absl::SimpleAtoi(arguments[2], &rounds))) {
+  if (arguments.size() < 2 ||
+      (arguments.size() > 2 && !absl::SimpleAtoi(arguments[2], &rounds))) {
     return absl::InvalidArgumentError(
         "allowed is grpc_metrics_benchmark WORK_DIR [ROUNDS]");
   }

@@ -148,8 +148,8 @@ absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
         collective, Collective::Join(*rendezvous, kCollectiveTimeout, device));
     spdlog::info("learner {} of {}", rendezvous->rank, rendezvous->size);
     if (rendezvous->rank > 0) {
-      return RunFollower(config, flags, *collective, metrics_address, shutdown, web,
-                         metrics);
+      return RunFollower(config, flags, *collective, metrics_address, shutdown,
+                         web, metrics);
     }
   }
   Run run(config, run_dir, metrics);
@@ -180,8 +180,8 @@ absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
 
   GrpcServer server;
   web.SetReady(server.serving());
-  server.Intercept(MakeGrpcServerMetrics(
-      metrics, {v1::Weights::service_full_name()}));
+  server.Intercept(CountCalls(std::make_shared<const GrpcServerMetrics>(
+      metrics, std::vector<std::string>{v1::Weights::service_full_name()})));
   QFLEET_RETURN_IF_ERROR(server.Start(flags.listen, {&service}));
   server.SetServing(true);
   spdlog::info("weights at {}", server.address());

@@ -127,8 +127,8 @@ class Relay::Backend final : public WeightsBackend {
 absl::StatusOr<std::unique_ptr<Relay>> Relay::Start(const Options& options,
                                                     Metrics& metrics) {
   auto relay = std::unique_ptr<Relay>(new Relay(options, metrics));
-  relay->server_.Intercept(
-      MakeGrpcServerMetrics(metrics, {v1::Weights::service_full_name()}));
+  relay->server_.Intercept(CountCalls(std::make_shared<const GrpcServerMetrics>(
+      metrics, std::vector<std::string>{v1::Weights::service_full_name()})));
   QFLEET_RETURN_IF_ERROR(
       relay->server_.Start(options.listen, {relay->service_.get()}));
   Relay* const self = relay.get();

@@ -7,27 +7,30 @@
 
 namespace qfleet {
 
-AppendReactor::AppendReactor(Shard* shard) : shard_(shard) {
+AppendReactor::AppendReactor(Shard* shard, const GrpcServerMetrics* calls,
+                             const grpc::ServerContextBase& context)
+    : shard_(shard), call_(calls, kMethod, context) {
   StartRead(&request_);
 }
 
 void AppendReactor::OnReadDone(bool ok) {
   if (!ok) {
-    Finish(grpc::Status::OK);
+    End(absl::OkStatus());
     return;
   }
+  call_.Received();
   const absl::Status decoded = decoder_.Decode(request_);
   request_.Clear();
   if (!decoded.ok()) {
-    Finish(ToGrpc(decoded));
+    End(decoded);
     return;
   }
   if (opened_) {
     if (decoder_.has_batch()) {
       Append();
     } else {
-      Finish(ToGrpc(absl::InvalidArgumentError(
-          "payload: allowed after the first message is `batch`")));
+      End(absl::InvalidArgumentError(
+          "payload: allowed after the first message is `batch`"));
     }
     return;
   }
@@ -37,7 +40,7 @@ void AppendReactor::OnReadDone(bool ok) {
           : absl::InvalidArgumentError(
                 "payload: allowed as the first message is `open`");
   if (!status.ok()) {
-    Finish(ToGrpc(status));
+    End(status);
     return;
   }
   v1::AppendResponse response;
@@ -47,7 +50,12 @@ void AppendReactor::OnReadDone(bool ok) {
 
 void AppendReactor::Answer(const v1::AppendResponse& response) {
   response_ = SerializeMessage(response);
+  call_.Sent();
   StartWrite(&response_);
+}
+
+void AppendReactor::End(const absl::Status& status) {
+  Finish(call_.End(ToGrpc(status)));
 }
 
 absl::Status AppendReactor::Open(const v1::AppendOpen& open) {
@@ -81,7 +89,7 @@ void AppendReactor::OnAppended(
   appending_.store(false);
   decoder_.Release();
   if (!result.ok()) {
-    Finish(ToGrpc(result.status()));
+    End(result.status());
     return;
   }
   Answer(*result);
@@ -91,7 +99,7 @@ void AppendReactor::OnWriteDone(bool ok) {
   if (ok) {
     StartRead(&request_);
   } else {
-    Finish(grpc::Status::CANCELLED);
+    End(absl::CancelledError());
   }
 }
 

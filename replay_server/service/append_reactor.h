@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/grpc_metrics.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "qfleet/v1/replay.pb.h"
@@ -26,8 +27,11 @@ namespace qfleet {
 class AppendReactor final
     : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
-  // `shard` must outlive the server.
-  explicit AppendReactor(Shard* shard);
+  static constexpr char kMethod[] = "/qfleet.v1.Replay/Append";
+
+  // `shard` and `calls` must outlive the server.
+  AppendReactor(Shard* shard, const GrpcServerMetrics* calls,
+                const grpc::ServerContextBase& context);
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
@@ -42,8 +46,10 @@ class AppendReactor final
   void Append();
   void OnAppended(const absl::StatusOr<v1::AppendResponse>& result);
   void Answer(const v1::AppendResponse& response);
+  void End(const absl::Status& status);
 
   Shard* const shard_;
+  CountedCall call_;
   grpc::ByteBuffer request_;
   AppendDecoder decoder_;
   grpc::ByteBuffer response_;

@@ -91,8 +91,9 @@ absl::Status Serve(const ReplayFlags& replay_flags, const std::string& role,
   QFLEET_RETURN_IF_ERROR(CheckListenAddress("--listen", flags.listen));
   Metrics metrics;
   GrpcServer server;
-  server.Intercept(MakeGrpcServerMetrics(
-      metrics, {v1::Replay::service_full_name()}));
+  const auto calls = std::make_shared<const GrpcServerMetrics>(
+      metrics, std::vector<std::string>{v1::Replay::service_full_name()});
+  server.Intercept(CountCalls(calls, ReplayService::CountedMethods()));
   // Answers probes while a large table is recovered.
   StatusServer web(role, metrics);
   QFLEET_ASSIGN_OR_RETURN(const std::string metrics_address,
@@ -114,7 +115,7 @@ absl::Status Serve(const ReplayFlags& replay_flags, const std::string& role,
   if (!replay_flags.data_dir.empty()) {
     AddDiskMetrics(metrics, "replay", replay_flags.data_dir);
   }
-  ReplayService service(shard.get());
+  ReplayService service(shard.get(), calls);
   QFLEET_RETURN_IF_ERROR(server.Start(flags.listen, {&service}));
   server.SetServing(true);
   QFLEET_RETURN_IF_ERROR(

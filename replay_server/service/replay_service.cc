@@ -10,11 +10,34 @@
 namespace qfleet {
 namespace {
 
-using SampleStream =
-    grpc::ServerReaderWriter<v1::SampleResponse, grpc::ByteBuffer>;
+// A stream whose messages are counted.
+class SampleStream {
+ public:
+  using Stream = grpc::ServerReaderWriter<v1::SampleResponse, grpc::ByteBuffer>;
+
+  SampleStream(Stream& stream, CountedCall& call)
+      : stream_(stream), call_(call) {}
+
+  bool Read(grpc::ByteBuffer* bytes) {
+    const bool read = stream_.Read(bytes);
+    if (read) call_.Received();
+    return read;
+  }
+  bool Write(const v1::SampleResponse& response) {
+    call_.Sent();
+    return stream_.Write(response);
+  }
+
+ private:
+  Stream& stream_;
+  CountedCall& call_;
+};
 
 // Of the service's methods in replay.proto.
 constexpr int kSampleMethod = 2;
+
+constexpr char kSample[] = "/qfleet.v1.Replay/Sample";
+constexpr char kUpdatePriorities[] = "/qfleet.v1.Replay/UpdatePriorities";
 
 // False at the end of the stream.
 absl::StatusOr<bool> ReadRequest(SampleStream& stream,
@@ -77,23 +100,31 @@ grpc::Status Answer(absl::StatusOr<Response> result, Response& response) {
 
 // There is no generated class for a synchronous stream of bytes; the call is
 // what those for streamed unary methods make.
-ReplayService::ReplayService(Shard* shard) : shard_(shard) {
+ReplayService::ReplayService(Shard* shard,
+                             std::shared_ptr<const GrpcServerMetrics> calls)
+    : shard_(shard), calls_(std::move(calls)) {
   using Handler =
       grpc::internal::BidiStreamingHandler<ReplayService, grpc::ByteBuffer,
                                            v1::SampleResponse>;
   MarkMethodStreamed(
       kSampleMethod,
       new Handler(
-          [](ReplayService* service, grpc::ServerContext*,
-             SampleStream* stream) {
+          [](ReplayService* service, grpc::ServerContext* context,
+             SampleStream::Stream* stream) {
+            CountedCall call(service->calls_.get(), kSample, *context);
+            SampleStream counted(*stream, call);
             absl::Status status = TooManyStreams();
             if (++service->sample_streams_ <= kMaxSampleStreams) {
-              status = ServeSample(*service->shard_, *stream);
+              status = ServeSample(*service->shard_, counted);
             }
             --service->sample_streams_;
-            return ToGrpc(status);
+            return call.End(ToGrpc(status));
           },
           this));
+}
+
+std::vector<std::string> ReplayService::CountedMethods() {
+  return {AppendReactor::kMethod, kSample, kUpdatePriorities};
 }
 
 grpc::Status ReplayService::Describe(grpc::ServerContext*,
@@ -104,14 +135,19 @@ grpc::Status ReplayService::Describe(grpc::ServerContext*,
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>*
-ReplayService::Append(grpc::CallbackServerContext*) {
-  return new AppendReactor(shard_);
+ReplayService::Append(grpc::CallbackServerContext* context) {
+  return new AppendReactor(shard_, calls_.get(), *context);
 }
 
 grpc::Status ReplayService::UpdatePriorities(
-    grpc::ServerContext*, const v1::UpdatePrioritiesRequest* request,
+    grpc::ServerContext* context, const v1::UpdatePrioritiesRequest* request,
     v1::UpdatePrioritiesResponse* response) {
-  return Answer(shard_->UpdatePriorities(*request), *response);
+  CountedCall call(calls_.get(), kUpdatePriorities, *context);
+  call.Received();
+  const grpc::Status status =
+      Answer(shard_->UpdatePriorities(*request), *response);
+  if (status.ok()) call.Sent();
+  return call.End(status);
 }
 
 grpc::Status ReplayService::SetRateLimiter(

@@ -1,6 +1,6 @@
 // The gRPC handlers of a shard; replay.proto is their contract.
 //
-//   ReplayService service(shard.get());
+//   ReplayService service(shard.get(), calls);
 //   QFLEET_RETURN_IF_ERROR(server.Start("unix:/tmp/a.sock", {&service}));
 //
 // Append streams come in thousands and are mostly idle: reactors, no thread
@@ -11,7 +11,11 @@
 #define QFLEET_REPLAY_SERVER_SERVICE_REPLAY_SERVICE_H_
 
 #include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
 
+#include "common/grpc_metrics.h"
 #include "qfleet/v1/replay.grpc.pb.h"
 #include "replay_server/service/shard.h"
 
@@ -25,8 +29,12 @@ class ReplayService final
   // are UNAVAILABLE.
   static constexpr int kMaxSampleStreams = 256;
 
-  // `shard` must outlive the server.
-  explicit ReplayService(Shard* shard);
+  // `shard` must outlive the server. `calls` has the calls of CountedMethods();
+  // null: they are not counted.
+  ReplayService(Shard* shard, std::shared_ptr<const GrpcServerMetrics> calls);
+
+  // "/SERVICE/METHOD": those of which there are many (CountedCall).
+  static std::vector<std::string> CountedMethods();
 
   grpc::Status Describe(grpc::ServerContext* context,
                         const v1::DescribeRequest* request,
@@ -49,6 +57,7 @@ class ReplayService final
 
  private:
   Shard* const shard_;
+  const std::shared_ptr<const GrpcServerMetrics> calls_;
   std::atomic<int> sample_streams_{0};
 };
 

@@ -31,7 +31,7 @@ class ShardCommandsTest : public ::testing::Test {
                    [](const absl::StatusOr<v1::AppendResponse>& result) {
                      EXPECT_TRUE(result.ok()) << result.status();
                    });
-    service_ = std::make_unique<ReplayService>(shard_.get());
+    service_ = std::make_unique<ReplayService>(shard_.get(), nullptr);
     EXPECT_TRUE(server_.Start(address_, {service_.get()}).ok());
   }
   ~ShardCommandsTest() override { Stop(); }

@@ -96,8 +96,8 @@ class GrpcMetricsTest : public testing::TestWithParam<bool> {
     } else {
       service_ = std::make_unique<CallbackService>();
     }
-    server_.Intercept(MakeGrpcServerMetrics(
-        metrics_, {v1::Weights::service_full_name()}));
+    server_.Intercept(CountCalls(std::make_shared<const GrpcServerMetrics>(
+        metrics_, std::vector<std::string>{v1::Weights::service_full_name()})));
     ASSERT_TRUE(server_.Start("127.0.0.1:0", {service_.get()}).ok());
     channel_ = MakeChannel(server_.address());
     stub_ = v1::Weights::NewStub(channel_);

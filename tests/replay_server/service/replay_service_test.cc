@@ -297,7 +297,7 @@ TEST_F(ReplayServiceTest, StaleSocketFileIsReplaced) {
   EXPECT_EQ(call.Open(1), 0);
 
   GrpcServer second;
-  ReplayService service(&shard.shard());
+  ReplayService service(&shard.shard(), nullptr);
   EXPECT_TRUE(absl::IsUnavailable(second.Start(shard.address(), {&service})));
 }
 

@@ -127,10 +127,11 @@ class TestShard {
     auto shard = Shard::Create({number_, {spec_}, ++lives_}, metrics_);
     ASSERT_TRUE(shard.ok()) << shard.status();
     shard_ = *std::move(shard);
-    service_ = std::make_unique<ReplayService>(shard_.get());
+    service_ = std::make_unique<ReplayService>(shard_.get(), calls_);
   }
   void Start() {
     server_ = std::make_unique<GrpcServer>();
+    server_->Intercept(CountCalls(calls_, ReplayService::CountedMethods()));
     absl::Status status = server_->Start(address_, {service_.get()});
     ASSERT_TRUE(status.ok()) << status;
   }
@@ -153,6 +154,9 @@ class TestShard {
   std::string address_;
   uint64_t lives_ = 0;
   Metrics metrics_;
+  const std::shared_ptr<const GrpcServerMetrics> calls_ =
+      std::make_shared<const GrpcServerMetrics>(
+          metrics_, std::vector<std::string>{v1::Replay::service_full_name()});
   std::unique_ptr<Shard> shard_;
   std::unique_ptr<ReplayService> service_;
   std::unique_ptr<GrpcServer> server_;
