@@ -21,6 +21,9 @@ static_assert(std::endian::native == std::endian::little);
 constexpr uint64_t kMaxElements = uint64_t{1} << 32;
 constexpr uint32_t kInfinity = 0x7f800000;  // Above it: NaN.
 constexpr float kLargest = 127;
+// How INT8 divides what it may have: see codec.h.
+constexpr uint64_t kLeastGroup = 16;
+constexpr uint64_t kPercentOfFp32 = 27;
 // Of a scale: what is multiplied with it stays a normal number.
 constexpr float kSmallest = 1e-32F;
 
@@ -83,12 +86,61 @@ float Fraction(uint8_t k) {
 }
 constexpr uint8_t kNanScale = 255;
 
-// Of the floats of a channel, without their signs; of NaN and infinity: those
+// What codec.h says of INT8, for a layout.
+struct Int8Form {
+  std::vector<bool> integers;
+  bool floats = false;
+  uint64_t group = 0;
+};
+
+// Of an element of a small span.
+uint64_t SmallBytes(const Int8Form& form) {
+  return form.floats ? sizeof(float) : sizeof(uint16_t);
+}
+
+// Of a channel of a large matrix.
+uint64_t GroupsOf(const v1::WeightSpan& span, uint64_t group) {
+  return (span.size() / span.channels() + group - 1) / group;
+}
+
+uint64_t BytesOf(const WeightLayout& layout, const Int8Form& form) {
+  uint64_t bytes = 0;
+  for (int i = 0; i < layout.size(); ++i) {
+    const v1::WeightSpan& span = layout[i];
+    if (form.integers[i]) {
+      bytes += sizeof(float) + span.channels() * GroupsOf(span, form.group) +
+               span.size();
+    } else {
+      bytes += span.size() * SmallBytes(form);
+    }
+  }
+  return bytes;
+}
+
+Int8Form Int8FormOf(const WeightLayout& layout) {
+  uint64_t elements = 0, row = 1;
+  for (const v1::WeightSpan& span : layout) {
+    elements += span.size();
+    if (span.channels() > 0) {
+      row = std::max<uint64_t>(row, span.size() / span.channels());
+    }
+  }
+  Int8Form form{.integers = IntegerSpans(layout), .floats = true, .group = row};
+  const auto fits = [&] {
+    return BytesOf(layout, form) * 100 <=
+           elements * sizeof(float) * kPercentOfFp32;
+  };
+  form.floats = fits();
+  for (form.group = kLeastGroup; form.group < row && !fits();) form.group *= 2;
+  return form;
+}
+
+// Of the floats of a group, without their signs; of NaN and infinity: those
 // bits, which are above all others.
-uint32_t LargestBits(const char* from, uint64_t size) {
+uint32_t LargestBits(const float* from, uint64_t size) {
   int32_t most = 0;
   for (uint64_t i = 0; i < size; ++i) {
-    most = std::max(most, Get<int32_t>(from, i) & 0x7fffffff);
+    most = std::max(most, std::bit_cast<int32_t>(from[i]) & 0x7fffffff);
   }
   return static_cast<uint32_t>(most);
 }
@@ -109,51 +161,61 @@ absl::Span<const float> InputsOf(int span, const Calibration& calibration) {
 
 // Returns the bytes written; `due`: see Rounding.
 uint64_t EncodeMatrix(const float* from, const v1::WeightSpan& span,
-                      const Rounding& rounding, char* to,
+                      uint64_t group, const Rounding& rounding, char* to,
                       std::vector<float>& due) {
   const uint64_t channels = span.channels();
   const uint64_t row = span.size() / channels;
-  std::vector<uint32_t> most(channels);
+  const uint64_t groups = GroupsOf(span, group);
+  std::vector<uint32_t> most(channels * groups);
   uint32_t top = 0;
-  for (uint64_t c = 0; c < channels; ++c) {
-    most[c] = LargestBits(reinterpret_cast<const char*>(from + c * row), row);
-    if (most[c] < kInfinity) top = std::max(top, most[c]);
+  for (uint64_t s = 0; s < most.size(); ++s) {
+    const uint64_t begin = s % groups * group;
+    most[s] = LargestBits(from + s / groups * row + begin,
+                          std::min(group, row - begin));
+    if (most[s] < kInfinity) top = std::max(top, most[s]);
   }
   float largest = std::bit_cast<float>(top) / kLargest;
   if (largest < kSmallest) largest = 0;
   // The division may have rounded up.
   if (std::isinf(largest * kLargest)) largest = std::nextafter(largest, 0.0F);
   Put<float>(to, 0, largest);
-  std::vector<float> scales(channels);
-  for (uint64_t c = 0; c < channels; ++c) {
+  to += sizeof(float);
+  std::vector<float> scales(most.size());
+  for (uint64_t s = 0; s < most.size(); ++s) {
     uint8_t k = kNanScale;
-    if (most[c] < kInfinity) {
-      k = ScaleOf(std::bit_cast<float>(most[c]), largest);
-      scales[c] = largest * Fraction(k);
+    if (most[s] < kInfinity) {
+      k = ScaleOf(std::bit_cast<float>(most[s]), largest);
+      scales[s] = largest * Fraction(k);
     }
-    Put<uint8_t>(to + sizeof(float), c, k);
+    Put<uint8_t>(to, s, k);
   }
-  rounding.Round(from, channels, scales.data(),
-                 reinterpret_cast<int8_t*>(to + sizeof(float) + channels),
-                 due.data());
-  return sizeof(float) + channels + span.size();
+  to += scales.size();
+  rounding.Round(from, channels, group, scales.data(),
+                 reinterpret_cast<int8_t*>(to), due.data());
+  return sizeof(float) + scales.size() + span.size();
 }
 
 void EncodeInt8(std::vector<float> values, const WeightLayout& layout,
                 const Calibration& calibration, char* to) {
-  const std::vector<bool> integers = IntegerSpans(layout);
+  const Int8Form form = Int8FormOf(layout);
   float* from = values.data();
   for (int i = 0; i < layout.size(); ++i) {
     const uint64_t size = layout[i].size();
-    if (!integers[i]) {
-      for (uint64_t e = 0; e < size; ++e) Put<uint16_t>(to, e, ToHalf(from[e]));
-      to += size * sizeof(uint16_t);
+    if (!form.integers[i]) {
+      for (uint64_t e = 0; e < size; ++e) {
+        if (form.floats) {
+          Put<float>(to, e, from[e]);
+        } else {
+          Put<uint16_t>(to, e, ToHalf(from[e]));
+        }
+      }
+      to += size * SmallBytes(form);
       from += size;
       continue;
     }
     const uint64_t channels = layout[i].channels();
     std::vector<float> due(channels);
-    to += EncodeMatrix(from, layout[i],
+    to += EncodeMatrix(from, layout[i], form.group,
                        Rounding(InputsOf(i, calibration), size / channels), to,
                        due);
     from += size;
@@ -165,29 +227,34 @@ void EncodeInt8(std::vector<float> values, const WeightLayout& layout,
 }
 
 void DecodeInt8(const char* from, const WeightLayout& layout, float* to) {
-  const std::vector<bool> integers = IntegerSpans(layout);
+  const Int8Form form = Int8FormOf(layout);
   for (int i = 0; i < layout.size(); ++i) {
     const uint64_t size = layout[i].size();
-    if (!integers[i]) {
-      for (uint64_t e = 0; e < size; ++e)
-        to[e] = FromHalf(Get<uint16_t>(from, e));
-      from += size * sizeof(uint16_t);
+    if (!form.integers[i]) {
+      for (uint64_t e = 0; e < size; ++e) {
+        to[e] = form.floats ? Get<float>(from, e)
+                            : FromHalf(Get<uint16_t>(from, e));
+      }
+      from += size * SmallBytes(form);
       to += size;
       continue;
     }
     const uint64_t channels = layout[i].channels();
     const uint64_t row = size / channels;
     const float largest = Get<float>(from, 0);
-    const char* const scales = from + sizeof(float);
-    const char* q = scales + channels;
+    const char* scales = from + sizeof(float);
+    const char* q = scales + channels * GroupsOf(layout[i], form.group);
     for (uint64_t c = 0; c < channels; ++c) {
-      const auto k = Get<uint8_t>(scales, c);
-      const float scale = k == kNanScale
-                              ? std::numeric_limits<float>::quiet_NaN()
-                              : largest * Fraction(k);
-      for (uint64_t e = 0; e < row; ++e) to[e] = scale * Get<int8_t>(q, e);
-      q += row;
-      to += row;
+      for (uint64_t begin = 0; begin < row; begin += form.group) {
+        const auto k = Get<uint8_t>(scales++, 0);
+        const float scale = k == kNanScale
+                                ? std::numeric_limits<float>::quiet_NaN()
+                                : largest * Fraction(k);
+        const uint64_t count = std::min(form.group, row - begin);
+        for (uint64_t e = 0; e < count; ++e) to[e] = scale * Get<int8_t>(q, e);
+        q += count;
+        to += count;
+      }
     }
     from = q;
   }
@@ -232,14 +299,7 @@ absl::StatusOr<uint64_t> EncodedBytes(const WeightLayout& layout,
   QFLEET_ASSIGN_OR_RETURN(const uint64_t elements, CheckLayout(layout));
   if (codec == v1::FP32) return elements * sizeof(float);
   if (codec == v1::BF16) return elements * sizeof(uint16_t);
-  const std::vector<bool> integers = IntegerSpans(layout);
-  uint64_t bytes = 0;
-  for (int i = 0; i < layout.size(); ++i) {
-    bytes += integers[i]
-                 ? sizeof(float) + layout[i].channels() + layout[i].size()
-                 : layout[i].size() * sizeof(uint16_t);
-  }
-  return bytes;
+  return BytesOf(layout, Int8FormOf(layout));
 }
 
 std::vector<bool> IntegerSpans(const WeightLayout& layout) {

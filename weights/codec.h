@@ -6,20 +6,26 @@
 //   BF16  vector  = uint16 each, the upper half of the float32, rounded to
 //                   nearest even; what is too large for it becomes infinite
 //   INT8  vector  = span...
-//         span    = largest scale[channels] q[size]   a large matrix
-//                 | half[size]                        else
+//         span    = largest scale[channels][groups] q[size]   a large matrix
+//                 | small[size]                                else
 //         largest = float32, max |w| / 127 over the span
-//         scale   = uint8 k: the channel's w = q * largest * 2^(-k / 16); 255:
-//         NaN q       = int8, -127 to 127 half    = IEEE 754 binary16, rounded
-//         to nearest even; what is too large
-//                   for it becomes infinite
+//         scale   = uint8 k, of `group` weights of a channel in a row (the last
+//                   ones may be fewer): w = q * largest * 2^(-k / 16);
+//                   255: NaN
+//         q       = int8, -127 to 127
+//         small   = float32 or IEEE 754 binary16, rounded to nearest even; what
+//                   is too large for it becomes infinite
 //
 // Small are biases, and of the matrices the smallest (of equal ones the first),
 // as long as they have at most a 16th of the vector's elements together: they
 // cost few bytes, and errors in a network's first and last layer count most.
+// The rest of 27 % of FP32's bytes goes to what makes the errors smaller: small
+// spans are float32, all of them, if they fit beside one scale a channel, else
+// binary16. Then `group`, the same in all matrices, is the least of 16, 32, 64,
+// ... that fits; if none does, a channel is a group.
 //
 // All numbers are little-endian and without padding. With INT8 a matrix is all
-// zeros if its `largest` would be less than 1e-32, and a channel all NaN if one
+// zeros if its `largest` would be less than 1e-32, and a group all NaN if one
 // of its weights is not finite: what went wrong is seen, as it is in the other
 // forms. Rounded to nearest no weight is off by more than half its scale; with
 // a calibration the outputs are kept instead (weights/rounding.h).

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <numeric>
 
 namespace qfleet {
 namespace {
@@ -25,21 +26,33 @@ int8_t RoundToInt8(float x) {
 }
 
 Rounding::Rounding(absl::Span<const float> inputs, uint64_t width)
-    : width_(width), rows_(width == 0 ? 0 : inputs.size() / width) {
+    : width_(width),
+      rows_(width == 0 ? 0 : inputs.size() / width),
+      order_(width) {
+  std::iota(order_.begin(), order_.end(), uint64_t{0});
   if (rows_ == 0) return;
   rows_ = std::min(
       {rows_, 2 * width_,
        static_cast<uint64_t>(std::sqrt(kWork / static_cast<double>(width_)))});
   inputs = inputs.first(rows_ * width_);
-  double squares = 0;
-  for (float x : inputs) squares += double{x} * x;
+  std::vector<double> energy(width_);
+  for (uint64_t r = 0; r < rows_; ++r) {
+    for (uint64_t i = 0; i < width_; ++i) {
+      const double x = inputs[r * width_ + i];
+      energy[i] += x * x;
+    }
+  }
+  const double squares = std::accumulate(energy.begin(), energy.end(), 0.0);
   if (!(squares > 0) || !std::isfinite(squares)) rows_ = 0;
   if (rows_ == 0) return;
+  std::stable_sort(order_.begin(), order_.end(), [&](uint64_t a, uint64_t b) {
+    return energy[a] > energy[b];
+  });
   x_.resize(width_ * rows_);
   v_.resize(width_ * rows_);
   for (uint64_t r = 0; r < rows_; ++r) {
     for (uint64_t i = 0; i < width_; ++i) {
-      x_[i * rows_ + r] = inputs[r * width_ + i];
+      x_[i * rows_ + r] = inputs[r * width_ + order_[i]];
     }
   }
   // The inverse grows by one input after the other, from the last to the first
@@ -67,27 +80,30 @@ Rounding::Rounding(absl::Span<const float> inputs, uint64_t width)
   }
 }
 
-void Rounding::Round(const float* w, uint64_t channels, const float* scales,
-                     int8_t* q, float* due) const {
+void Rounding::Round(const float* w, uint64_t channels, uint64_t group,
+                     const float* scales, int8_t* q, float* due) const {
+  const uint64_t groups = (width_ + group - 1) / group;
   // All channels side by side, which is a vector's work.
   std::vector<float> owed(rows_ * channels), wanted(channels);
   for (uint64_t i = 0; i < width_; ++i) {
-    for (uint64_t c = 0; c < channels; ++c) wanted[c] = w[c * width_ + i];
+    const uint64_t input = order_[i];
+    for (uint64_t c = 0; c < channels; ++c) wanted[c] = w[c * width_ + input];
     for (uint64_t r = 0; r < rows_; ++r) {
       const float v = v_[i * rows_ + r];
       const float* u = &owed[r * channels];
       for (uint64_t c = 0; c < channels; ++c) wanted[c] += v * u[c];
     }
     for (uint64_t c = 0; c < channels; ++c) {
-      int8_t& to = q[c * width_ + i];
-      if (!(scales[c] > 0)) {
+      int8_t& to = q[c * width_ + input];
+      const float scale = scales[c * groups + input / group];
+      if (!(scale > 0)) {
         to = 0;
         wanted[c] = 0;
         continue;
       }
-      to = RoundToInt8(std::clamp(wanted[c] / scales[c], -127.0F, 127.0F));
+      to = RoundToInt8(std::clamp(wanted[c] / scale, -127.0F, 127.0F));
       // From here on: by how much it is off.
-      wanted[c] = w[c * width_ + i] - scales[c] * static_cast<float>(to);
+      wanted[c] = w[c * width_ + input] - scale * static_cast<float>(to);
     }
     for (uint64_t r = 0; r < rows_; ++r) {
       const float x = x_[i * rows_ + r];

@@ -2,11 +2,11 @@
 // not its weights: an error is made up for by the weights that are rounded
 // after it, in the way that is right for what the layer is given.
 //
-// For each output channel, over the inputs i in order, with X [rows, inputs]
-// what the layer was given for a few observations and u [rows] the outputs that
-// the weights rounded so far owe:
-//   q_i = round((w_i + v_i . u) / scale)     u += (w_i - scale q_i) X_i
-//   v_i = (sum over j >= i of X_j X_j^T + lambda I)^-1 X_i
+// For each output channel, over the inputs i from the largest sum of squares to
+// the least, with X [rows, inputs] what the layer was given for a few
+// observations and u [rows] the outputs that the weights rounded so far owe:
+//   q_i = round((w_i + v_i . u) / scale_i)     u += (w_i - scale_i q_i) X_i
+//   v_i = (sum over j from i on of X_j X_j^T + lambda I)^-1 X_i
 // which is GPTQ's rounding (Frantar et al. 2022; Hassibi and Stork 1992) in its
 // dual form: the inverse is one of [rows, rows], however many inputs there are.
 // What is owed in the end, on average, goes into the bias (Nagel et al. 2019).
@@ -31,17 +31,19 @@ class Rounding {
   // all zeros: to nearest.
   Rounding(absl::Span<const float> inputs, uint64_t width);
 
-  // w [channels, width] -> q, likewise, -127 to 127. `scales` [channels]: a
-  // channel whose scale is not above 0 gets zeros and owes nothing. `due`
-  // [channels]: what the outputs owe on average, which is the bias's due.
-  void Round(const float* w, uint64_t channels, const float* scales, int8_t* q,
-             float* due) const;
+  // w [channels, width] -> q, likewise, -127 to 127. `scales` [channels,
+  // ceil(width / group)]: of each `group` inputs of a channel in a row; where
+  // one is not above 0 there are zeros, which owe nothing. `due` [channels]:
+  // what the outputs owe on average, which is the bias's due.
+  void Round(const float* w, uint64_t channels, uint64_t group,
+             const float* scales, int8_t* q, float* due) const;
 
  private:
   const uint64_t width_;
   uint64_t rows_;
-  std::vector<float> x_;  // [width, rows]
-  std::vector<float> v_;  // [width, rows]
+  std::vector<uint64_t> order_;  // The inputs as they are rounded.
+  std::vector<float> x_;         // [width, rows], in that order.
+  std::vector<float> v_;         // [width, rows], in that order.
 };
 
 }  // namespace qfleet
