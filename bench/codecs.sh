@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What the forms of the weights change for an actor: bytes, greedy actions,
 # return. Prints a table in Markdown and writes build/release/bench/codecs.json.
+# What making and reading each form takes: build/release/bin/codec_benchmark.
 #
 #   bench/codecs.sh              CartPole, trained with --solo, seeds 1 to 5
 #   bench/codecs.sh RUN_DIR...   the newest checkpoint of each
