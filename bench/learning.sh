@@ -73,11 +73,11 @@ for environment in "${environments[@]}"; do
     runs+=("$(dirname "${evaluated}")")
   done
   [[ ${#runs[@]} -eq 0 ]] || "${BIN}/qfleet" plot "${runs[@]}" --group \
-    --title="${environment}, ${SEEDS} seeds" \
+    --title="${environment}, seeds: ${SEEDS}" \
     --output="${OUT}/${environment}.svg" >&2
 done
 
-python3 - "${OUT}" "${SEEDS}" "${settings[@]}" <<'PYTHON'
+python3 - "${OUT}" "${ROOT}/configs/learning" "${SEEDS}" "${settings[@]}" <<'PYTHON'
 import json
 import math
 import os
@@ -86,7 +86,12 @@ import statistics
 import sys
 import time
 
-out, seeds, *settings = sys.argv[1:]
+out, configs, seeds, *settings = sys.argv[1:]
+
+
+def has_target(setting):
+    stop = open(f"{configs}/{setting}.txtpb").read().split("stop {")[-1]
+    return "mean_return:" in stop.split("}")[0]
 
 
 def read_run(setting, seed):
@@ -94,7 +99,8 @@ def read_run(setting, seed):
     log = f"{out}/logs/{setting}-{seed}"
     code, begin, end = open(f"{log}.end").read().split()
     run = {"setting": setting, "seed": seed, "exit_code": int(code),
-           "reached": code == "0", "wall_seconds": float(end) - float(begin)}
+           "reached": code == "0" and has_target(setting),
+           "wall_seconds": float(end) - float(begin)}
     lines = []
     if os.path.exists(f"{path}/metrics.jsonl"):
         lines = open(f"{path}/metrics.jsonl").readlines()
@@ -152,11 +158,15 @@ summaries = []
 for setting in settings:
     row = summary(setting, [run for run in runs if run["setting"] == setting])
     summaries.append(row)
-    reached = f"{row['reached']} of {row['seeds']}"
+    reached = "-"  # There is nothing to reach.
+    if has_target(setting):
+        reached = f"{row['reached']} of {row['seeds']}"
     if row["failed"]:
         reached += f", {row['failed']} failed"
     steps = row["median_env_steps_to_target"]
-    late = "-" if row["failed"] == row["seeds"] else "not reached"
+    late = "not reached"
+    if row["failed"] == row["seeds"] or not has_target(setting):
+        late = "-"
     final = row["final_mean_return"]
     print(f"| {setting} | {reached} "
           f"| {late if steps is None else format(steps, ',.0f')} "

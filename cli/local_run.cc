@@ -173,6 +173,7 @@ absl::StatusOr<int> RunLocally(LocalRun run, v1::Config config,
   SayHello(run_dir, config, solo, reporter);
   for (SupervisedProcess& process :
        ProcessesOf(config, run_dir, binaries, solo, run.resume)) {
+    process.child.command.push_back("--log_format=" + run.log_format);
     QFLEET_RETURN_IF_ERROR(supervisor.Start(std::move(process)));
   }
   PageNotice page(run_dir, solo);

@@ -18,6 +18,7 @@ struct LocalRun {
   std::string run_dir;  // Absolute; its folders are there.
   RunMode mode = RunMode::kCluster;
   bool resume = false;
+  std::string log_format = "text";  // Of the files in its logs folder.
   std::unique_ptr<RunLock> lock;
 };
 

@@ -24,6 +24,7 @@ namespace {
 struct ResumeFlags {
   std::string run_dir;
   std::vector<std::string> set;
+  std::string log_format = "text";
 };
 
 // "hidden: 128 hidden: 128", of one field of a network.
@@ -66,6 +67,7 @@ absl::StatusOr<int> RunResume(const ResumeFlags& flags,
                               ShutdownSignal& shutdown) {
   LocalRun run;
   run.resume = true;
+  run.log_format = flags.log_format;
   run.run_dir = AbsoluteRunDirectory(flags.run_dir);
   if (!std::filesystem::is_directory(run.run_dir)) {
     return absl::InvalidArgumentError(
@@ -113,6 +115,7 @@ void AddResumeCommand(CLI::App& app, int& exit_code) {
                    "path.to.field=value, over the run's config; may be "
                    "repeated")
       ->allow_extra_args(false);
+  AddLogFormat(*command, flags->log_format);
   command->callback([flags, &exit_code] { exit_code = ResumeMain(*flags); });
 }
 

@@ -23,6 +23,7 @@ struct TrainFlags {
   std::string run_dir;
   std::vector<std::string> set;
   bool solo = false;
+  std::string log_format = "text";
 };
 
 absl::StatusOr<std::string> PrepareRunDirectory(const TrainFlags& flags) {
@@ -45,6 +46,7 @@ absl::StatusOr<int> RunTrain(const TrainFlags& flags,
   QFLEET_ASSIGN_OR_RETURN(std::string binaries, BinaryDirectory());
   QFLEET_RETURN_IF_ERROR(CheckBinaries(binaries, config, flags.solo));
   LocalRun run;
+  run.log_format = flags.log_format;
   run.mode = flags.solo ? RunMode::kSolo : RunMode::kCluster;
   QFLEET_ASSIGN_OR_RETURN(run.run_dir, PrepareRunDirectory(flags));
   QFLEET_ASSIGN_OR_RETURN(run.lock, RunLock::Take(run.run_dir));
@@ -72,6 +74,7 @@ void AddTrainCommand(CLI::App& app, int& exit_code) {
       ->allow_extra_args(false);
   command->add_flag("--solo", flags->solo,
                     "One process without a cluster, deterministic");
+  AddLogFormat(*command, flags->log_format);
   command->callback([flags, &exit_code] { exit_code = TrainMain(*flags); });
 }
 

@@ -21,6 +21,13 @@ bool log_is_json = false;  // Set once, by InitLog.
 
 }  // namespace
 
+void AddLogFormat(CLI::App& app, std::string& log_format) {
+  app.add_option("--log_format", log_format,
+                 "Lines of the log: text, or JSON, an object each")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+}
+
 void ProcessFlags::Register(CLI::App& app, const std::string& default_listen) {
   app.add_option("--config", config, "Config file (Protobuf text format)")
       ->required();
@@ -35,10 +42,7 @@ void ProcessFlags::Register(CLI::App& app, const std::string& default_listen) {
                  "Address of the status page and /metrics, host:port; port 0: "
                  "a free one")
       ->capture_default_str();
-  app.add_option("--log_format", log_format,
-                 "Lines on standard error: text, or JSON, an object each")
-      ->check(CLI::IsMember({"text", "json"}))
-      ->capture_default_str();
+  AddLogFormat(app, log_format);
   app.add_option("--ready_file", ready_file,
                  "Written with the addresses once the process serves");
   app.add_flag("--insecure", insecure,
@@ -78,8 +82,7 @@ void InitLog(const std::string& role, const std::string& format) {
 }
 
 int Fail(const std::string& role, const absl::Status& status) {
-  const std::string line =
-      absl::StrReplaceAll(status.message(), {{"\n", " "}});
+  const std::string line = absl::StrReplaceAll(status.message(), {{"\n", " "}});
   if (log_is_json) {
     spdlog::critical("{}", line);
   } else {

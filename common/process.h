@@ -23,6 +23,9 @@ enum ExitCode : int {
   kExitStopped = 4,
 };
 
+// --log_format of `app`, into `log_format`, which is the default.
+void AddLogFormat(CLI::App& app, std::string& log_format);
+
 // The flags that the processes of a cluster share.
 struct ProcessFlags {
   std::string config;                   // --config

@@ -14,8 +14,7 @@ namespace {
 
 constexpr char kRelay[] = "relay";
 
-// Whether one with this network may have the publication.
-// Whether it can have what it wants.
+// Whether one with this network may have the publication, in the form it wants.
 absl::Status CheckWish(const v1::SubscribeRequest& hello,
                        const PublicationForms& forms) {
   const v1::Publication& publication = forms.publication();

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -150,6 +151,30 @@ TEST_F(ClusterTest, ABoundThatComesFirstExitsWith3) {
       << output;
   EXPECT_THAT(output, HasSubstr("not reached"));
   EXPECT_FALSE(ListCheckpoints(run_dir_ + "/checkpoints").empty());
+}
+
+TEST_F(ClusterTest, TheLogsOfARunAreJsonIfSaidSo) {
+  std::string output;
+  EXPECT_EQ(RunToEnd(Train({"--set=stop.max_updates=40", "--log_format=json"}),
+                     Log("train"), 120, &output),
+            3)
+      << output;
+  EXPECT_EQ(RunToEnd({std::string(kBin) + "qfleet", "resume", run_dir_,
+                      "--set=stop.max_updates=60", "--log_format=json"},
+                     Log("resume"), 120, &output),
+            3)
+      << output;
+  std::set<std::string> roles;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(run_dir_ + "/logs")) {
+    std::ifstream file(entry.path());
+    for (std::string line; std::getline(file, line);) {
+      const auto parsed = nlohmann::json::parse(line, nullptr, false);
+      ASSERT_TRUE(parsed.is_object()) << entry.path() << ": " << line;
+      roles.insert(parsed["role"].get<std::string>());
+    }
+  }
+  EXPECT_THAT(roles, testing::IsSupersetOf({"learner", "replay-0"}));
 }
 
 TEST_F(ClusterTest, SoloTrainsToo) {

@@ -43,29 +43,6 @@ QUESTIONS = [
         "qfleet_learner_updates_skipped_total", "grpc_server_handled_total"]),
 ]
 
-# What to watch: the condition, in words, and in PromQL.
-ALERTS = [
-    ("learner stalled", "time() - qfleet_learner_last_update_timestamp_seconds"
-     " > 120"),
-    ("learner waits for the replay", "qfleet_learner_replay_wait_ratio > 0.5"),
-    ("replay below its minimum", "sum by (table) (qfleet_replay_items) < "
-     "max by (table) (qfleet_replay_min_items)"),
-    ("samples per insert out of its band",
-     "abs(qfleet_learner_limiter_balance_ratio) > 1.5"),
-    ("weights stale on actors", "qfleet_actor_policy_age_seconds > 60"),
-    ("shard down", "qfleet_sampler_shards_connected < qfleet_sampler_shards"),
-    ("loss not finite",
-     "increase(qfleet_learner_updates_skipped_total[5m]) > 0"),
-    ("priorities behind", "qfleet_sampler_priorities_pending_seconds > 5"),
-    ("disk nearly full", "qfleet_replay_disk_available_bytes < "
-     "0.05 * qfleet_replay_disk_size_bytes"),
-    ("memory nearly full", "qfleet_process_memory_available_bytes < "
-     "0.05 * qfleet_process_memory_limit_bytes"),
-    ("replay full, so that it evicts",
-     "qfleet_replay_bytes > 0.98 * qfleet_replay_max_bytes"),
-    ("storage failed", "qfleet_replay_storage_failed == 1"),
-]
-
 # By the end of the name; the first that fits.
 UNITS = [
     ("_timestamp_seconds", "Unix time, s"),
@@ -160,9 +137,10 @@ def document(processes):
         assert set(names) <= known, set(names) - known
         lines.append(f"- **{question}** " +
                      ", ".join(f"`{name}`" for name in names))
-    lines += ["", "## What to be told of", "", "| what | when |", "| --- | --- |"]
-    for what, when in ALERTS:
-        lines.append(f"| {what} | `{when}` |")
+    lines += ["", "What to be told of are the alerts in "
+              "`deploy/prometheus/qfleet.rules.yml`;",
+              "[monitoring.md](monitoring.md) says of each what it means and "
+              "what to do."]
     lines += ["", "## Every process", ""]
     lines += table({name: processes["learner"][name] for name in shared})
     lines += ["", "## gRPC servers: shard, learner, relay", ""]
