@@ -86,12 +86,10 @@ std::vector<Certificate> ParseCertificates(const std::string& pem) {
   std::vector<Certificate> certificates;
   std::unique_ptr<BIO, decltype(&BIO_free)> bio(
       BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())), BIO_free);
-  while (X509* x509 =
-             PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)) {
+  while (X509* x509 = PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)) {
     certificates.emplace_back(x509, X509_free);
   }
-  const bool end =
-      ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+  const bool end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
   ERR_clear_error();
   if (!end) certificates.clear();
   return certificates;
@@ -133,17 +131,16 @@ absl::StatusOr<std::string> CheckOwn(const v1::SecurityConfig& config,
                       "password");
   }
   if (!matches) {
-    return NotAllowed(
-        "key", config.key(),
-        absl::StrCat("allowed is the key of the certificate in ",
-                     config.certificate()));
+    return NotAllowed("key", config.key(),
+                      absl::StrCat("allowed is the key of the certificate in ",
+                                   config.certificate()));
   }
   const std::string end = TimeText(X509_get0_notAfter(own));
   if (X509_cmp_current_time(X509_get0_notBefore(own)) > 0) {
-    return NotAllowed("certificate", config.certificate(),
-                      absl::StrCat("valid from ",
-                                   TimeText(X509_get0_notBefore(own)),
-                                   " on: allowed is one that is valid now"));
+    return NotAllowed(
+        "certificate", config.certificate(),
+        absl::StrCat("valid from ", TimeText(X509_get0_notBefore(own)),
+                     " on: allowed is one that is valid now"));
   }
   if (X509_cmp_current_time(X509_get0_notAfter(own)) < 0) {
     return NotAllowed(
@@ -193,11 +190,11 @@ absl::StatusOr<std::vector<std::string>> ParseTokens(const std::string& path,
     if (line.empty()) continue;
     if (line.size() < kLeastToken || line.size() > kLongestToken ||
         !std::all_of(line.begin(), line.end(), absl::ascii_isgraph)) {
-      return NotAllowed("token_file", path,
-                        absl::StrCat("token ", tokens.size() + 1, " has ",
-                                     line.size(),
-                                     " characters: allowed is 16 to 4096, "
-                                     "printable ones without spaces"));
+      return NotAllowed(
+          "token_file", path,
+          absl::StrCat("token ", tokens.size() + 1, " has ", line.size(),
+                       " characters: allowed is 16 to 4096, "
+                       "printable ones without spaces"));
     }
     tokens.emplace_back(line);
   }
@@ -208,9 +205,11 @@ absl::StatusOr<std::vector<std::string>> ParseTokens(const std::string& path,
   return tokens;
 }
 
-void LogRefused(const absl::Status& status) {
-  spdlog::error("not taken, what was there before stays: {}",
-                std::string(status.message()));
+// Says it once, until there is something else; it may be tried again and again.
+void LogRefused(const absl::Status& status, std::string& said) {
+  if (said == status.message()) return;
+  said = std::string(status.message());
+  spdlog::error("not taken, what was there before stays: {}", said);
 }
 
 }  // namespace
@@ -234,6 +233,11 @@ absl::StatusOr<Certificates::Files> Certificates::Read(
   if (config.certificate().empty()) return files;
   QFLEET_ASSIGN_OR_RETURN(const std::string chain,
                           ReadSmall("certificate", config.certificate()));
+  // gRPC takes the first key that it sees.
+  if (absl::StrContains(chain, "PRIVATE KEY-----")) {
+    return NotAllowed("certificate", config.certificate(),
+                      "holds a key: allowed are certificates alone");
+  }
   QFLEET_ASSIGN_OR_RETURN(const std::string key,
                           ReadSecret("key", config.key()));
   QFLEET_ASSIGN_OR_RETURN(files.valid_until, CheckOwn(config, chain, key));
@@ -270,17 +274,15 @@ absl::Status Certificates::Publish(const Files& files) {
 }
 
 void Certificates::Reload() {
-  absl::StatusOr<Files> files = Read(config_);
-  // Said once, until there is something else.
-  const std::string seen =
-      files.ok() ? files->bytes : std::string(files.status().message());
-  if (seen == seen_) return;
-  seen_ = seen;
+  const absl::StatusOr<Files> files = Read(config_);
   absl::Status status = files.status();
-  if (status.ok()) status = Publish(*files);
-  if (!status.ok()) {
-    LogRefused(status);
-  } else if (has_own()) {
+  const bool same = status.ok() && files->bytes == seen_;
+  if (status.ok() && !same) status = Publish(*files);
+  if (!status.ok()) return LogRefused(status, said_);
+  said_.clear();
+  if (same) return;
+  seen_ = files->bytes;
+  if (has_own()) {
     spdlog::info("new certificates; {} is valid until {}",
                  config_.certificate(), files->valid_until);
   } else {
@@ -290,29 +292,32 @@ void Certificates::Reload() {
 
 absl::StatusOr<std::unique_ptr<Tokens>> Tokens::Load(const std::string& path) {
   std::unique_ptr<Tokens> tokens(new Tokens(path));
-  QFLEET_ASSIGN_OR_RETURN(tokens->seen_, ReadSecret("token_file", path));
-  QFLEET_ASSIGN_OR_RETURN(const std::vector<std::string> parsed,
-                          ParseTokens(path, tokens->seen_));
-  absl::MutexLock lock(&tokens->mutex_);
-  tokens->first_ = parsed.front();
-  for (const std::string& token : parsed) {
-    tokens->hashes_.push_back(HashOf(token));
-  }
+  QFLEET_ASSIGN_OR_RETURN(const std::string text,
+                          ReadSecret("token_file", path));
+  QFLEET_RETURN_IF_ERROR(tokens->Take(text));
   return tokens;
+}
+
+absl::Status Tokens::Take(const std::string& text) {
+  QFLEET_ASSIGN_OR_RETURN(const std::vector<std::string> parsed,
+                          ParseTokens(path_, text));
+  seen_ = text;
+  absl::MutexLock lock(&mutex_);
+  first_ = parsed.front();
+  hashes_.clear();
+  for (const std::string& token : parsed) hashes_.push_back(HashOf(token));
+  return absl::OkStatus();
 }
 
 void Tokens::Reload() {
   const absl::StatusOr<std::string> text = ReadSecret("token_file", path_);
-  const std::string seen =
-      text.ok() ? *text : std::string(text.status().message());
-  if (seen == seen_) return;
-  seen_ = seen;
-  absl::StatusOr<std::unique_ptr<Tokens>> fresh = Load(path_);
-  if (!fresh.ok()) return LogRefused(fresh.status());
-  absl::MutexLock theirs(&(*fresh)->mutex_);
+  absl::Status status = text.status();
+  const bool same = status.ok() && *text == seen_;
+  if (status.ok() && !same) status = Take(*text);
+  if (!status.ok()) return LogRefused(status, said_);
+  said_.clear();
+  if (same) return;
   absl::MutexLock lock(&mutex_);
-  first_ = (*fresh)->first_;
-  hashes_ = (*fresh)->hashes_;
   spdlog::info("new tokens in {}: {}", path_, hashes_.size());
 }
 

@@ -59,7 +59,8 @@ class Certificates {
   absl::Status Publish(const Files& files);
 
   const v1::SecurityConfig config_;
-  std::string seen_;  // The files' bytes when they were last looked at.
+  std::string seen_;  // The bytes of the files that are in use.
+  std::string said_;  // Why those that are there now are not.
   // Descriptors of the files in memory; their numbers never change.
   int ca_fd_ = -1;
   int own_fd_ = -1;  // Certificate and key.
@@ -82,8 +83,12 @@ class Tokens {
  private:
   explicit Tokens(const std::string& path) : path_(path) {}
 
+  // Uses `text`, the file's.
+  absl::Status Take(const std::string& text);
+
   const std::string path_;
-  std::string seen_;
+  std::string seen_;  // The text in use.
+  std::string said_;  // Why what is there now is not.
   mutable absl::Mutex mutex_;
   std::string first_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> hashes_ ABSL_GUARDED_BY(mutex_);  // SHA-256 of each.

@@ -86,6 +86,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   // Channels to one address do not share a connection: a bulk stream of one
   // must not queue behind another's.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  // http_proxy is for the web: a proxy would be told the token.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return MakeSecureChannel(address, arguments);
 }
 

@@ -45,14 +45,16 @@ absl::Status CannotListen(absl::string_view address, int error) {
       "can be written to"));
 }
 
-// Whether some process listens on the socket file.
-bool SocketIsLive(const sockaddr_un& address) {
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return true;
-  int result =
+// Whether nobody listens on the socket file any more. When in doubt (it is
+// another user's, its server is stopped) somebody does.
+bool SocketIsDead(const sockaddr_un& address) {
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return false;
+  const int result =
       connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  const bool dead = result != 0 && errno == ECONNREFUSED;
   close(fd);
-  return result == 0;
+  return dead;
 }
 
 // Lets the process open `wanted` files, if it may; how many it may.
@@ -117,8 +119,16 @@ absl::Status Listener::OpenUnix(const std::string& path) {
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.data(), path.size());
   // A killed process leaves its socket file behind, and bind() refuses it.
-  if (access(path.c_str(), F_OK) == 0) {
-    if (SocketIsLive(address)) {
+  struct stat info = {};
+  if (lstat(path.c_str(), &info) == 0) {
+    if (!S_ISSOCK(info.st_mode)) {
+      return absl::UnavailableError(
+          absl::StrCat("listen address unix:", path,
+                       ": there is a file that is no socket; allowed is a "
+                       "path where nothing is, or a socket that nobody listens "
+                       "on any more"));
+    }
+    if (!SocketIsDead(address)) {
       return absl::UnavailableError(absl::StrCat(
           "listen address unix:", path, ": another process listens there"));
     }
@@ -134,6 +144,7 @@ absl::Status Listener::OpenUnix(const std::string& path) {
     return CannotListen(address_, errno);
   }
   path_ = path;
+  if (lstat(path.c_str(), &info) == 0) path_inode_ = info.st_ino;
   // Nobody can connect before listen().
   if (chmod(path.c_str(), S_IRWXU) != 0 || listen(fd, SOMAXCONN) != 0) {
     return CannotListen(address_, errno);
@@ -159,8 +170,8 @@ absl::Status Listener::OpenTcp(const HostPort& where) {
   std::vector<std::string> bound_already;  // A hosts file may say it twice.
   int failure = 0;
   for (const addrinfo* at = found; at != nullptr; at = at->ai_next) {
-    const int fd = socket(
-        at->ai_family, at->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    const int fd = socket(at->ai_family,
+                          at->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {  // No IPv6 here, say.
       failure = errno;
       continue;
@@ -203,11 +214,7 @@ absl::Status Listener::OpenTcp(const HostPort& where) {
   return absl::OkStatus();
 }
 
-Listener::~Listener() {
-  Stop();
-  for (int fd : sockets_) close(fd);
-  if (!path_.empty()) unlink(path_.c_str());
-}
+Listener::~Listener() { Stop(); }
 
 void Listener::Serve(std::unique_ptr<Acceptor> acceptor, int max_connections) {
   acceptor_ = std::move(acceptor);
@@ -230,6 +237,14 @@ void Listener::Stop() {
     thread_.join();
     close(stop_fd_);
   }
+  // While it still listens: who comes after it shall find no dead file, nor
+  // lose its own.
+  struct stat info = {};
+  if (!path_.empty() && lstat(path_.c_str(), &info) == 0 &&
+      info.st_ino == path_inode_) {
+    unlink(path_.c_str());
+  }
+  path_.clear();
   for (int fd : sockets_) close(fd);
   sockets_.clear();
 }

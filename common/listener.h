@@ -46,7 +46,7 @@ class Listener {
   // UNAVAILABLE if the address is in use or cannot be listened at,
   // INVALID_ARGUMENT if it is malformed or a path too long for a socket. The
   // file of a unix socket has mode 0700; one that no process listens on any
-  // more is replaced.
+  // more is replaced; a file that is no socket is left alone.
   static absl::StatusOr<std::unique_ptr<Listener>> Open(
       const std::string& address);
   ~Listener();
@@ -79,7 +79,8 @@ class Listener {
   void Warn(const std::string& text);
 
   std::string address_;
-  std::string path_;  // Of a unix socket.
+  std::string path_;  // Of a unix socket, while its file is there.
+  ino_t path_inode_ = 0;
   std::vector<int> sockets_;
   int stop_fd_ = -1;
   std::thread thread_;

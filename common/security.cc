@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -68,8 +69,8 @@ class Process {
   void Use(std::shared_ptr<const Settings> settings) {
     absl::MutexLock lock(&mutex_);
     settings_ = std::move(settings);
-    const bool files = settings_->certificates != nullptr ||
-                       settings_->tokens != nullptr;
+    const bool files =
+        settings_->certificates != nullptr || settings_->tokens != nullptr;
     if (files && !thread_.joinable()) {
       thread_ = std::thread([this] { Watch(); });
     }
@@ -295,10 +296,20 @@ absl::Status CheckListenAddress(absl::string_view field,
   }
   const std::shared_ptr<const Settings> settings = Process::Get().settings();
   if (settings->certificates != nullptr) {
-    if (settings->certificates->has_own()) return absl::OkStatus();
+    if (!settings->certificates->has_own()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "cluster.security.certificate is not set: allowed for ", field,
+          " = \"", address, "\" is a server's certificate and its key"));
+    }
+    if (settings->require_client_certificate || settings->tokens != nullptr ||
+        settings->insecure || IsLoopback(address)) {
+      return absl::OkStatus();
+    }
     return absl::InvalidArgumentError(absl::StrCat(
-        "cluster.security.certificate is not set: allowed for ", field, " = \"",
-        address, "\" is a server's certificate and its key"));
+        "cluster.security.require_client_certificate = false: allowed for ",
+        field, " = \"", address,
+        "\" is true, or a cluster.security.token_file; --insecure lets "
+        "everybody in"));
   }
   if (settings->insecure || IsLoopback(address)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
@@ -341,6 +352,18 @@ std::shared_ptr<grpc::ServerCredentials> ServerCredentialsFor(
   return std::make_shared<GivenCredentials>(credentials);
 }
 
+namespace {
+
+// gRPC reads a target as a URI; listeners take a path as it is.
+std::string TargetOf(const std::string& address) {
+  if (!IsUnix(address)) return address;
+  return absl::StrCat(
+      "unix:", absl::StrReplaceAll(UnixPathOf(address),
+                                   {{"%", "%25"}, {"#", "%23"}, {"?", "%3F"}}));
+}
+
+}  // namespace
+
 std::shared_ptr<grpc::Channel> MakeSecureChannel(
     const std::string& address, grpc::ChannelArguments arguments) {
   const std::shared_ptr<const Settings> settings = Process::Get().settings();
@@ -372,7 +395,7 @@ std::shared_ptr<grpc::Channel> MakeSecureChannel(
     }
   }
   return grpc::experimental::CreateCustomChannelWithInterceptors(
-      address, credentials, arguments, std::move(interceptors));
+      TargetOf(address), credentials, arguments, std::move(interceptors));
 }
 
 }  // namespace qfleet

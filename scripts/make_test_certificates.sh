@@ -8,7 +8,7 @@
 # --days  How long they are valid; default 2, negative: they have expired.
 # --name  Further DNS names of the server's certificate.
 # An authority that is in DIR already stays, and signs the new ones: that is a
-# renewal.
+# renewal. A server.key, client.key and their .crt that are there are replaced.
 #
 # Not for production: the authority's key lies beside what it signs.
 set -euo pipefail
@@ -40,7 +40,7 @@ umask 077
 mkdir -p "${directory}"
 cd "${directory}"
 log=$(mktemp)
-trap 'rm -f "${log}" ./*.csr ./*.ext' EXIT
+trap 'rm -f "${log}" {server,client}.{csr,ext}' EXIT
 
 quietly() {  # COMMAND...
   "$@" >"${log}" 2>&1 || {
@@ -71,10 +71,16 @@ sign() {  # NAME USAGE [ALTERNATIVE_NAMES]
   mv "$1.crt.new" "$1.crt"
 }
 
+# The authority outlives what it signs.
+ca_days=$((days < 30 ? 30 : days + 1))
 if [[ ! -f ca.crt ]]; then
+  [[ ! -e ca.key ]] || {
+    echo "scripts/make_test_certificates.sh: ${directory}/ca.key is there, but no ca.crt: allowed is a folder with both or neither" >&2
+    exit 1
+  }
   make_key ca.key
   mv ca.key.new ca.key
-  quietly openssl req -x509 -new -key ca.key -sha256 -days 30 \
+  quietly openssl req -x509 -new -key ca.key -sha256 -days "${ca_days}" \
     -subj "/O=qfleet test/CN=authority $(openssl rand -hex 4)" \
     -addext "basicConstraints=critical,CA:true" \
     -addext "keyUsage=critical,keyCertSign,cRLSign" -out ca.crt

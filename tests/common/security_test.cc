@@ -3,6 +3,8 @@
 
 #include "common/security.h"
 
+#include <stdlib.h>
+
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -12,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "common/certificates.h"
 #include "common/grpc.h"
+#include "common/listener.h"
 #include "gmock/gmock.h"
 #include "grpcpp/client_context.h"
 #include "gtest/gtest.h"
@@ -59,9 +62,9 @@ class ProcessSecurityTest : public testing::Test {
     EXPECT_EQ(report.updates(), 7);
     const auto shown =
         context.auth_context()->FindPropertyValues("x509_pem_cert");
-    return shown.empty() ? "plaintext"
-                         : std::string(shown.front().data(),
-                                       shown.front().size());
+    return shown.empty()
+               ? "plaintext"
+               : std::string(shown.front().data(), shown.front().size());
   }
 
   const TempDirectory folder_;
@@ -73,12 +76,15 @@ TEST_F(ProcessSecurityTest, WhereAProcessMayListen) {
       "127.0.0.1:0", "127.200.0.1:7201", "localhost:7201", "[::1]:0",
       "unix:/tmp/a", "unix:///tmp/a",    "unix:a"};
   const std::vector<std::string> remote = {
-      "0.0.0.0:7201", "[::]:0", "10.1.2.3:7201", "shard-0:7201",
+      "0.0.0.0:7201",         "[::]:0",  "10.1.2.3:7201", "shard-0:7201",
       "[::ffff:127.0.0.1]:0", "127.1:80"};
   const std::vector<std::string> malformed = {
-      "nowhere",          "",           "127.0.0.1",   "::1:80",
-      "127.0.0.1:70000",  ":7201",      "host:port",   "unix-abstract:a",
-      "ipv4:127.0.0.1:80", "dns:host:80", "vsock:2:80"};
+      "nowhere",           "",
+      "127.0.0.1",         "::1:80",
+      "127.0.0.1:70000",   ":7201",
+      "host:port",         "unix-abstract:a",
+      "ipv4:127.0.0.1:80", "dns:host:80",
+      "vsock:2:80"};
   for (const bool insecure : {false, true}) {
     ASSERT_TRUE(UseSecurity({}, insecure).ok());
     for (const std::string& address : local) {
@@ -106,8 +112,9 @@ TEST_F(ProcessSecurityTest, WhereAProcessMayListen) {
 
 TEST_F(ProcessSecurityTest, OneOfSeveralTokensIsAccepted) {
   const std::string path = folder_.path() + "/tokens";
-  WriteSecret(path, "first-token-of-three\n\n  second-token-of-three \r\n"
-                    "third-token-of-three");
+  WriteSecret(path,
+              "first-token-of-three\n\n  second-token-of-three \r\n"
+              "third-token-of-three");
   const auto tokens = Tokens::Load(path);
   ASSERT_TRUE(tokens.ok()) << tokens.status();
   EXPECT_EQ((*tokens)->first(), "first-token-of-three");
@@ -117,9 +124,9 @@ TEST_F(ProcessSecurityTest, OneOfSeveralTokensIsAccepted) {
                             "second-token-of-threefirst"}) {
     EXPECT_FALSE((*tokens)->Accepts(wrong)) << wrong;
   }
-  for (const char* bad : {"", "\n\n", "fifteen-letters",
-                          "with a space in between",
-                          "first-token-of-three\nx"}) {
+  for (const char* bad :
+       {"", "\n\n", "fifteen-letters", "with a space in between",
+        "first-token-of-three\nx"}) {
     WriteSecret(path, bad);
     const absl::Status status = Tokens::Load(path).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bad;
@@ -145,9 +152,9 @@ TEST_F(ProcessSecurityTest, BothSidesTakeTheCertificatesOfANewAuthority) {
   const std::string fresh = folder_.path() + "/fresh";
   MakeTestCertificates(fresh);
   for (const char* file : {"ca.crt", "server.key", "server.crt"}) {
-    std::filesystem::copy(
-        absl::StrCat(fresh, "/", file), absl::StrCat(used, "/", file),
-        std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::copy(absl::StrCat(fresh, "/", file),
+                          absl::StrCat(used, "/", file),
+                          std::filesystem::copy_options::overwrite_existing);
   }
   // The old connection stays as it is.
   EXPECT_EQ(Ask(channel), before);
@@ -164,6 +171,85 @@ TEST_F(ProcessSecurityTest, BothSidesTakeTheCertificatesOfANewAuthority) {
   }
   EXPECT_THAT(after, HasSubstr("BEGIN CERTIFICATE"));
   EXPECT_NE(after, before);
+}
+
+// A server whose clients need neither certificate nor token is open to all.
+TEST_F(ProcessSecurityTest, WithoutClientCertificatesThereMustBeAToken) {
+  MakeTestCertificates(folder_.path());
+  v1::ClusterConfig cluster = ClusterOf(folder_.path());
+  cluster.mutable_security()->set_require_client_certificate(false);
+  ASSERT_TRUE(UseSecurity(cluster, false).ok());
+  const absl::Status status = CheckListenAddress("--listen", "0.0.0.0:7201");
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("cluster.security.require_client_certificate = false: "
+                        "allowed for --listen = \"0.0.0.0:7201\" is true, or "
+                        "a cluster.security.token_file"));
+  EXPECT_TRUE(CheckListenAddress("--listen", "127.0.0.1:0").ok());
+  ASSERT_TRUE(UseSecurity(cluster, true).ok());
+  EXPECT_TRUE(CheckListenAddress("--listen", "0.0.0.0:7201").ok());
+  WriteSecret(folder_.path() + "/tokens", "a-token-that-is-long");
+  cluster.mutable_security()->set_token_file(folder_.path() + "/tokens");
+  ASSERT_TRUE(UseSecurity(cluster, false).ok());
+  EXPECT_TRUE(CheckListenAddress("--listen", "0.0.0.0:7201").ok());
+}
+
+// gRPC's own default is to tell a proxy everything, loopback included.
+TEST_F(ProcessSecurityTest, AProxyOfTheEnvironmentIsNotUsed) {
+  WriteSecret(folder_.path() + "/tokens", "a-token-that-is-long");
+  v1::ClusterConfig cluster;
+  cluster.mutable_security()->set_token_file(folder_.path() + "/tokens");
+  ASSERT_TRUE(UseSecurity(cluster, false).ok());
+  GrpcServer server;
+  ASSERT_TRUE(server.Start("127.0.0.1:0", {&service_}).ok());
+  for (const char* name : {"http_proxy", "https_proxy", "grpc_proxy"}) {
+    setenv(name, "http://127.0.0.1:1", 1);
+  }
+  unsetenv("no_proxy");
+  unsetenv("no_grpc_proxy");
+  EXPECT_EQ(Ask(MakeChannel(server.address())), "plaintext");
+  for (const char* name : {"http_proxy", "https_proxy", "grpc_proxy"}) {
+    unsetenv(name);
+  }
+}
+
+// gRPC reads a target as a URI, where these characters mean something.
+TEST_F(ProcessSecurityTest, ASocketsPathIsTakenAsItIs) {
+  for (const std::string name : {"a#b", "a?b", "a%41b", "a b", "a"}) {
+    for (const std::string prefix : {"unix:", "unix://"}) {
+      GrpcServer server;
+      const std::string address =
+          absl::StrCat(prefix, folder_.path(), "/", name);
+      ASSERT_TRUE(server.Start(address, {&service_}).ok()) << address;
+      EXPECT_EQ(Ask(MakeChannel(server.address())), "plaintext") << address;
+    }
+  }
+}
+
+TEST_F(ProcessSecurityTest, AFileThatIsNoSocketIsNotReplacedByOne) {
+  const std::string path = folder_.path() + "/config.txtpb";
+  WriteSecret(path, "somebody needs this");
+  const auto listener = Listener::Open("unix:" + path);
+  EXPECT_EQ(listener.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(listener.status().message()),
+              HasSubstr("there is a file that is no socket"));
+  EXPECT_EQ(std::filesystem::file_size(path), 19u);
+}
+
+TEST_F(ProcessSecurityTest, AServerThatEndsLeavesItsSuccessorsSocket) {
+  const std::string path = folder_.path() + "/s";
+  auto first = Listener::Open("unix:" + path);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(Listener::Open("unix:" + path).status().code(),
+            absl::StatusCode::kUnavailable);
+  (*first)->Stop();
+  EXPECT_FALSE(std::filesystem::exists(path));
+  auto second = Listener::Open("unix:" + path);
+  ASSERT_TRUE(second.ok()) << second.status();
+  first->reset();
+  EXPECT_TRUE(std::filesystem::exists(path));
+  second->reset();
+  EXPECT_FALSE(std::filesystem::exists(path));
 }
 
 TEST_F(ProcessSecurityTest, TlsIsForTcpAndATokenForAll) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -294,6 +295,13 @@ TEST_F(SecurityTest, WhatCannotBeIsRefusedAtTheStartInWords) {
   const std::string ca = absl::StrCat(set, "ca=", ours_, "/ca.crt");
   const std::string certificate =
       absl::StrCat(set, "certificate=", ours_, "/server.crt");
+  // gRPC would take the other key.
+  const std::string both = folder_.path() + "/both.pem";
+  {
+    std::ofstream file(both);
+    file << std::ifstream(theirs + "/server.key").rdbuf()
+         << std::ifstream(ours_ + "/server.crt").rdbuf();
+  }
   WriteSecret(folder_.path() + "/short", "short\n");
   struct Case {
     std::vector<std::string> flags;
@@ -322,6 +330,10 @@ TEST_F(SecurityTest, WhatCannotBeIsRefusedAtTheStartInWords) {
       {{ca, certificate, absl::StrCat(set, "key=", theirs, "/server.key")},
        "127.0.0.1:0",
        {"cluster.security.key", "the key of the certificate"}},
+      {{ca, absl::StrCat(set, "certificate=", both),
+        absl::StrCat(set, "key=", ours_, "/server.key")},
+       "127.0.0.1:0",
+       {"cluster.security.certificate", "holds a key"}},
       {SecurityFlags(open, "server"),
        "127.0.0.1:0",
        {"cluster.security.key", "0644", "chmod"}},
