@@ -209,13 +209,14 @@ class Chart {
   }
 }
 
-// A small curve from 0 up, without axes.
+// A small curve, 0 within it, without axes.
 function sparkline(values) {
   const known = values.filter((v) => v !== null);
-  const high = Math.max(...known, 1e-9);
+  const low = Math.min(...known, 0);
+  const range = Math.max(...known, 0) - low || 1;
   const points = known.map((v, i) =>
     `${(100 * i / Math.max(1, known.length - 1)).toFixed(2)},${
-      (29 - 27 * v / high).toFixed(2)}`);
+      (29 - 27 * (v - low) / range).toFixed(2)}`);
   return svgNode("svg", {viewBox: "0 0 100 30", preserveAspectRatio: "none",
                          "aria-hidden": "true"},
                  svgNode("polyline", {points: points.join(" ")}));

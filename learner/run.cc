@@ -210,6 +210,9 @@ void Run::Resume(const v1::Checkpoint& checkpoint) {
   report_.set_env_steps(env_steps_);
   report_.set_updates(checkpoint.updates());
   report_.set_episodes(checkpoint.episodes());
+  // Who scrapes before the first report shall not see a life's work as an
+  // hour's.
+  ExportTotals(report_);
   CheckBounds();
 }
 
@@ -352,13 +355,18 @@ absl::Status Run::Report(const TrainerAccount& account,
 
 void Run::NoteWaiting(const std::string& why) { status_->SetWaiting(why); }
 
-void Run::Export(const v1::RunReport& report, const ReplayView& replay) {
-  const auto raise = [](auto total, prometheus::Counter& counter) {
+void Run::ExportTotals(const v1::RunReport& report) {
+  const auto raise = [](uint64_t total, prometheus::Counter& counter) {
     RaiseTo(static_cast<double>(total), counter);
   };
   raise(report.updates(), exported_->updates);
   raise(report.env_steps(), exported_->env_steps);
   raise(report.episodes(), exported_->episodes);
+  raise(report.updates_skipped(), exported_->skipped);
+}
+
+void Run::Export(const v1::RunReport& report, const ReplayView& replay) {
+  ExportTotals(report);
   exported_->loss.Set(report.loss());
   exported_->mean_q.Set(report.mean_q());
   exported_->gradient_norm.Set(report.gradient_norm());
@@ -369,7 +377,6 @@ void Run::Export(const v1::RunReport& report, const ReplayView& replay) {
   exported_->copying.Set(report.share_copying());
   exported_->priorities.Set(report.share_priorities());
   exported_->publishing.Set(report.share_publishing());
-  raise(report.updates_skipped(), exported_->skipped);
   exported_->balance.Set(
       LimiterBalance(config_.replay().table().rate_limiter(), replay));
   exported_->policy_age.Set(report.weight_age_seconds());

@@ -98,6 +98,7 @@ class Run {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void JudgeEvaluation() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CheckBounds() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ExportTotals(const v1::RunReport& report);
   void Export(const v1::RunReport& report, const ReplayView& replay);
 
   const v1::Config config_;

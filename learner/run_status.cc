@@ -44,13 +44,20 @@ std::string ChoiceIn(const google::protobuf::Message& message) {
   return choice == nullptr ? "" : choice->name();
 }
 
+// What it is called: an id, or of what kind it is.
+std::string EnvironmentName(const v1::EnvironmentConfig& environment) {
+  if (!environment.id().empty()) return environment.id();
+  if (environment.has_gymnasium()) return environment.gymnasium().id();
+  return ChoiceIn(environment);
+}
+
 Json ConfigJson(const v1::Config& config, const std::string& name) {
   const v1::StopConfig& stop = config.stop();
   const v1::TableSpec& table = config.replay().table();
   const double shards = std::max(1, config.replay().shards());
   return {
       {"name", name},
-      {"environment", config.environment().id()},
+      {"environment", EnvironmentName(config.environment())},
       {"algorithm", ChoiceIn(config.algorithm())},
       {"seed", config.seed()},
       {"target_return",

@@ -5,9 +5,10 @@
 
 in the form of Prometheus' file_sd_configs, with the labels that the rules and
 the dashboard use: `component` (replay, actor, evaluator, learner, relay, solo)
-and `run`, the name of the run directory. Each process of `qfleet train` takes a
-free port and tells it in RUN_DIR/ready; one that is restarted takes another, so
-run this again then. Python's standard library only.
+and `run`, the name of the run directory, with as many of the folders above it
+as tell the runs given here apart. Each process of `qfleet train` takes a free
+port and tells it in RUN_DIR/ready; one that is restarted takes another, so run
+this again then. Python's standard library only.
 """
 
 import json
@@ -23,7 +24,17 @@ def metrics_address(path):
   return match.group(1) if match else None
 
 
-def targets_of(run_dir):
+def names_of(run_dirs):
+  """The shortest ends of the paths that are all different."""
+  paths = [os.path.abspath(run_dir).split(os.sep) for run_dir in run_dirs]
+  for parts in range(1, max(map(len, paths)) + 1):
+    names = [os.sep.join(path[-parts:]) for path in paths]
+    if len(set(names)) == len(names):
+      break
+  return names
+
+
+def targets_of(run_dir, run):
   """A list of target groups, one a process, by name."""
   ready = os.path.join(run_dir, "ready")
   groups = []
@@ -39,7 +50,7 @@ def targets_of(run_dir):
         "labels": {
             "component": match.group(1),
             "instance": name,
-            "run": os.path.basename(os.path.abspath(run_dir)),
+            "run": run,
         },
     })
   return groups
@@ -50,9 +61,10 @@ def main(run_dirs):
     print(__doc__, file=sys.stderr)
     return 2
   groups = []
-  for run_dir in run_dirs:
+  run_dirs = list(dict.fromkeys(map(os.path.abspath, run_dirs)))
+  for run_dir, run in zip(run_dirs, names_of(run_dirs)):
     try:
-      groups += targets_of(run_dir)
+      groups += targets_of(run_dir, run)
     except OSError as error:
       print(f"local_targets.py: {error}: allowed is the directory of a run of "
             "`qfleet train`", file=sys.stderr)

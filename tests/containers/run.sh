@@ -88,6 +88,7 @@ wait_until() {  # SECONDS COMMAND...: polls until it succeeds.
 
 clean_up() {
   set +e
+  [[ -z ${libtorch} ]] || rm -f "${ROOT}/docker/libtorch.tar"
   if ((${#containers[@]} > 0)); then
     docker rm --force --volumes "${containers[@]}" >/dev/null 2>&1
   fi

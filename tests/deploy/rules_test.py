@@ -8,11 +8,13 @@ Python's standard library only, so it reads the YAML by lines, in the one layout
 that the rules file has. Exits with 77 ("skipped") where there is no promtool.
 """
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 
 SOURCE = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else ".")
@@ -46,6 +48,26 @@ def anchors(text):
   }
 
 
+class LocalTargetsTest(unittest.TestCase):
+
+  def runs_of(self, *run_dirs):
+    text = subprocess.run(
+        [os.path.join(SOURCE, "deploy/prometheus/local_targets.py"), *run_dirs],
+        check=True, capture_output=True, text=True).stdout
+    return [group["labels"]["run"] for group in json.loads(text)]
+
+  def test_runs_of_one_name_are_told_apart(self):
+    with tempfile.TemporaryDirectory() as folder:
+      runs = [os.path.join(folder, setting, "seed-1") for setting in "ab"]
+      for run in runs:
+        os.makedirs(os.path.join(run, "ready"))
+        with open(os.path.join(run, "ready", "learner"), "w") as file:
+          file.write("metrics 127.0.0.1:9\n")
+      self.assertEqual(self.runs_of(runs[0]), ["seed-1"])
+      self.assertEqual(self.runs_of(*runs, runs[0] + "/"),
+                       ["a/seed-1", "b/seed-1"])
+
+
 class RulesTest(unittest.TestCase):
 
   def promtool(self, *arguments):
@@ -67,7 +89,8 @@ class RulesTest(unittest.TestCase):
         "QfleetLearnerStalled", "QfleetLearnerWaitsForReplay",
         "QfleetReplayBelowMinimum", "QfleetSamplesPerInsertOutOfBand",
         "QfleetWeightsStale", "QfleetShardDown", "QfleetUpdatesNotFinite",
-        "QfleetPriorityWriteBackBehind", "QfleetDiskNearlyFull"
+        "QfleetPriorityWriteBackBehind", "QfleetDiskNearlyFull",
+        "QfleetMemoryNearlyFull"
     }, set(alerts()))
 
   def test_each_alert_has_words_a_runbook_and_a_test(self):

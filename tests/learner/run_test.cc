@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -209,6 +210,10 @@ ReplayView ShardView(std::vector<uint64_t> env_steps) {
 TEST_F(RunTest, AResumedRunCountsOnWhateverTheShardsHoldWhenTheyAreSeen) {
   std::unique_ptr<qfleet::Run> run = OpenRun();
   run->Resume(EarlierLife());
+  // A scrape before the first report sees no fall to 0.
+  EXPECT_THAT(metrics_->Text(),
+              testing::HasSubstr(absl::StrCat("qfleet_learner_updates_total ",
+                                              EarlierLife().updates())));
   EXPECT_EQ(run->Newest().env_steps(), 1000u);
   run->Tick(501, ShardView({0, 0}));  // Not connected yet.
   run->Tick(502, ShardView({0, 450}));

@@ -115,6 +115,34 @@ TEST(WeightCodecTest, Int8HasAScaleForEachGroupOfAChannelWhereTheyFit) {
             std::vector<float>(&values[0], &values[192]));
 }
 
+// Matrices of several widths have one group, which fits none or all; the row
+// that is shorter than it is one.
+TEST(WeightCodecTest, Int8OfSeveralMatricesHasOneGroup) {
+  const WeightLayout layout = Layout(
+      {{512, 64}, {64, 0}, {65536, 256}, {256, 0}, {16384, 2048}, {2048, 0}});
+  constexpr uint64_t kElements = 84800;
+  Random random(17);
+  std::vector<float> values(kElements);
+  for (float& value : values) {
+    value = static_cast<float>(random.Uniform(-1, 1));
+  }
+  // Halves, groups of 64: 27 % are 91,584 bytes, and of 32 there would be
+  // 91,784.
+  ASSERT_EQ(
+      *EncodedBytes(layout, v1::INT8),
+      2 * (512 + 64 + 256 + 2048) + 4 + 256 * 4 + 65536 + 4 + 2048 + 16384u);
+  const std::vector<float> decoded = RoundTrip(values, layout, v1::INT8);
+  for (uint64_t i = 0; i < kElements; ++i) {
+    const bool small = i < 576 || (i >= 66112 && i < 66368) || i >= 82752;
+    // A half has 11 bits of at most 1; a scale is at most 2^(1/16) / 127.
+    ASSERT_NEAR(decoded[i], values[i], small ? 0x1p-12 : 0.523 / 127) << i;
+  }
+  // The widest is what decides, wherever it is.
+  EXPECT_EQ(
+      *EncodedBytes(Layout({{65536, 256}, {256, 0}, {8192, 1024}}), v1::INT8),
+      4 * 256 + 4 + 256 * 16 + 65536 + 4 + 1024 + 8192u);
+}
+
 TEST(WeightCodecTest, TiesGoToTheEvenNumber) {
   const std::vector<float> values = {127,   0.5F,  1.5F,  2.5F,
                                      -0.5F, -1.5F, 126.5F};
