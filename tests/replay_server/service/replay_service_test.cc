@@ -390,6 +390,63 @@ TEST_F(ReplayServiceTest, SampleAnswersEachRequestInOrder) {
   EXPECT_EQ(response.mass(0), 2.5);
 }
 
+TEST_F(ReplayServiceTest, LargeAnswersComeInOrderToo) {
+  Start(TestTable());
+  AppendCall append(*stub_);
+  ASSERT_EQ(append.Open(5), 0);
+  ASSERT_TRUE(append.Send(OneItemBatch(1, 2.5f)));
+  ASSERT_EQ(append.Acknowledged(), 1);
+
+  grpc::ClientContext context;
+  auto stream = stub_->Sample(&context);
+  v1::SampleRequest request;
+  request.mutable_open()->set_table("experience");
+  *request.mutable_open()->mutable_signature() = TestTable().signature();
+  ASSERT_TRUE(stream->Write(request));
+  const std::vector<uint32_t> counts = {20000, 3, 0, 20001, 20002, 5, 20003};
+  for (uint32_t count : counts) {
+    *request.mutable_draw() = DrawOf(count);
+    ASSERT_TRUE(stream->Write(request));
+  }
+  stream->WritesDone();
+  v1::SampleResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  for (uint32_t count : counts) {
+    ASSERT_TRUE(stream->Read(&response));
+    ASSERT_EQ(response.slot_size(), static_cast<int>(count));
+    EXPECT_THAT(response.mass(), ::testing::Each(2.5));
+  }
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(ReplayServiceTest, AnswersDoNotPileUpForASamplerThatDoesNotRead) {
+  Start(TestTable());
+  AppendCall append(*stub_);
+  ASSERT_EQ(append.Open(5), 0);
+  ASSERT_TRUE(append.Send(OneItemBatch(1)));
+  ASSERT_EQ(append.Acknowledged(), 1);
+  constexpr uint32_t kCount = 60000;  // 2 MB.
+  grpc::ClientContext context;
+  auto stream = second_stub_->Sample(&context);
+  v1::SampleRequest request;
+  request.mutable_open()->set_table("experience");
+  *request.mutable_open()->mutable_signature() = TestTable().signature();
+  ASSERT_TRUE(stream->Write(request));
+  constexpr int kRequests = 64;
+  for (int i = 0; i < kRequests; ++i) {
+    *request.mutable_draw() = DrawOf(kCount);
+    ASSERT_TRUE(stream->Write(request));
+  }
+  ASSERT_TRUE(Eventually([&] { return server_->Stats().sampled() >= kCount; }));
+  // Others are served meanwhile, long enough for all of them to be gathered.
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(Lives());
+  // One in the shard, and what gRPC's windows hold.
+  EXPECT_LE(server_->Stats().sampled(), kRequests / 4 * kCount);
+  context.TryCancel();
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
 // Streams come in thousands and are mostly idle.
 TEST_F(ReplayServiceTest, IdleAppendStreamsHoldNoThreads) {
   Start(TestTable());
