@@ -13,7 +13,8 @@ struct ActorsView {
   uint64_t env_steps = 0;
   uint64_t episodes = 0;
   double return_sum = 0;
-  // Of those that are connected; 0: none acts yet.
+  // Of those that are connected; 0: none acts yet. One that has weights but has
+  // not said anything counts from then on, without a version.
   uint64_t oldest_policy_version = 0;
   double oldest_policy_seconds = 0;
 };

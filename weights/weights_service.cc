@@ -94,6 +94,7 @@ class WeightsService::Subscriber
       }
     }
     if (!refused.ok()) return End(ToGrpc(refused));
+    service_.NoteWeightsFor(*this);
     StartWrite(&newest->Wire(codec));
   }
 
@@ -112,7 +113,8 @@ class WeightsService::Subscriber
   bool is_relay = false;
   bool has_progress = false;
   v1::SubscribeRequest progress;
-  absl::Time progress_time;
+  // Until there is progress: when its first weights were sent.
+  absl::Time progress_time = absl::InfinitePast();
 
  private:
   absl::Status Take(const v1::SubscribeRequest& request) {
@@ -245,9 +247,12 @@ ActorsView WeightsService::Actors() const {
     if (subscriber->is_actor) ++view.connected;
     if (subscriber->is_relay) view.connected += progress.actors();
     if (!subscriber->is_actor && !subscriber->is_relay) continue;
-    if (progress.policy_version() == 0) continue;
-    if (view.oldest_policy_version == 0 ||
-        progress.policy_version() < view.oldest_policy_version) {
+    // An actor that says nothing, though it has weights: it was stopped then.
+    const bool silent = subscriber->is_actor && !subscriber->has_progress &&
+                        subscriber->progress_time != absl::InfinitePast();
+    if (progress.policy_version() == 0 && !silent) continue;
+    if (!silent && (view.oldest_policy_version == 0 ||
+                    progress.policy_version() < view.oldest_policy_version)) {
       view.oldest_policy_version = progress.policy_version();
     }
     view.oldest_policy_seconds =
@@ -328,6 +333,13 @@ void WeightsService::CountProgress(Subscriber& subscriber,
   subscriber.has_progress = true;
   last = progress;
   subscriber.progress_time = absl::Now();
+}
+
+void WeightsService::NoteWeightsFor(Subscriber& subscriber) {
+  absl::MutexLock lock(&mutex_);
+  if (subscriber.progress_time == absl::InfinitePast()) {
+    subscriber.progress_time = absl::Now();
+  }
 }
 
 void WeightsService::CountSent(uint64_t bytes) {

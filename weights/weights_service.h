@@ -101,6 +101,7 @@ class WeightsService final
   void Remove(const std::shared_ptr<Subscriber>& subscriber);
   void CountProgress(Subscriber& subscriber,
                      const v1::SubscribeRequest& progress);
+  void NoteWeightsFor(Subscriber& subscriber);
   void CountSent(uint64_t bytes);
 
   const std::string name_;

@@ -216,6 +216,21 @@ TEST_F(WeightsTest, AnEvaluationReachesTheRun) {
   EXPECT_EQ(run_->outcome(), Outcome::kReached);
 }
 
+// As one that is stopped as soon as it has connected.
+TEST_F(WeightsTest, ThePolicyOfAnActorThatNeverReportsAges) {
+  WeightSubscriber actor(Options(network_, "actor"));
+  ASSERT_NE(*actor.WaitNewest(0, kPatience), nullptr);
+  const absl::Time deadline = absl::Now() + kPatience;
+  while (service_->Actors().oldest_policy_seconds < 0.3 &&
+         absl::Now() < deadline) {
+  }
+  const ActorsView view = service_->Actors();
+  EXPECT_EQ(view.connected, 1u);
+  EXPECT_GE(view.oldest_policy_seconds, 0.3);
+  EXPECT_LT(view.oldest_policy_seconds, 60);
+  EXPECT_EQ(view.oldest_policy_version, 0u);
+}
+
 TEST_F(WeightsTest, ActorsAreCountedWithTheirProgressAndEvaluatorsAreNot) {
   WeightSubscriber evaluator(Options(network_, "evaluator"));
   ASSERT_NE(*evaluator.WaitNewest(0, kPatience), nullptr);
