@@ -4,6 +4,9 @@
 #include "common/security.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <memory>
@@ -234,6 +237,29 @@ TEST_F(ProcessSecurityTest, AFileThatIsNoSocketIsNotReplacedByOne) {
   EXPECT_THAT(std::string(listener.status().message()),
               HasSubstr("there is a file that is no socket"));
   EXPECT_EQ(std::filesystem::file_size(path), 19u);
+}
+
+// As that of a process that is stopped: it accepts nothing, but may again.
+TEST_F(ProcessSecurityTest, ASocketWhoseServerDoesNotAcceptIsTaken) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  const std::string path = folder_.path() + "/s";
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  const auto* at = reinterpret_cast<const sockaddr*>(&address);
+  std::vector<int> sockets = {socket(AF_UNIX, SOCK_STREAM, 0)};
+  ASSERT_EQ(bind(sockets[0], at, sizeof(address)), 0);
+  ASSERT_EQ(listen(sockets[0], 0), 0);
+  int connected = 0;
+  while (connected == 0) {  // Until no more may wait.
+    ASSERT_LT(sockets.size(), 100u);
+    sockets.push_back(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0));
+    connected = connect(sockets.back(), at, sizeof(address));
+  }
+  EXPECT_THAT(std::string(Listener::Open("unix:" + path).status().message()),
+              HasSubstr("another process listens there"));
+  EXPECT_TRUE(std::filesystem::exists(path));
+  for (int fd : sockets) close(fd);
+  EXPECT_TRUE(Listener::Open("unix:" + path).ok());
 }
 
 TEST_F(ProcessSecurityTest, AServerThatEndsLeavesItsSuccessorsSocket) {

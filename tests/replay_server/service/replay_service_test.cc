@@ -70,6 +70,20 @@ class ReplayServiceTest : public ::testing::Test {
     // Calls of one connection are bounded (cluster.limits).
     second_stub_ = v1::Replay::NewStub(MakeChannel(server_->address()));
   }
+  void StoreOneItem(float priority) {
+    AppendCall append(*stub_);
+    ASSERT_EQ(append.Open(5), 0);
+    ASSERT_TRUE(append.Send(OneItemBatch(1, priority)));
+    ASSERT_EQ(append.Acknowledged(), 1);
+    append.Break();
+    append.Finish().error_code();
+  }
+  static v1::SampleRequest OpenSample() {
+    v1::SampleRequest request;
+    request.mutable_open()->set_table("experience");
+    *request.mutable_open()->mutable_signature() = TestTable().signature();
+    return request;
+  }
   bool Lives() {
     grpc::ClientContext context;
     v1::DescribeResponse response;
@@ -111,9 +125,7 @@ TEST_F(ReplayServiceTest, AcknowledgesAndRemembers) {
 
 TEST_F(ReplayServiceTest, SampleStreamsAreBounded) {
   Start(TestTable());
-  v1::SampleRequest open;
-  open.mutable_open()->set_table("experience");
-  *open.mutable_open()->mutable_signature() = TestTable().signature();
+  const v1::SampleRequest open = OpenSample();
   struct Call {
     grpc::ClientContext context;
     std::unique_ptr<
@@ -363,16 +375,10 @@ TEST_F(ReplayServiceTest, ShutdownEndsHeldAppendsWithUnavailable) {
 
 TEST_F(ReplayServiceTest, SampleAnswersEachRequestInOrder) {
   Start(TestTable());
-  AppendCall append(*stub_);
-  ASSERT_EQ(append.Open(5), 0);
-  ASSERT_TRUE(append.Send(OneItemBatch(1, 2.5f)));
-  ASSERT_EQ(append.Acknowledged(), 1);
-
+  StoreOneItem(2.5f);
   grpc::ClientContext context;
   auto stream = stub_->Sample(&context);
-  v1::SampleRequest open;
-  open.mutable_open()->set_table("experience");
-  *open.mutable_open()->mutable_signature() = TestTable().signature();
+  const v1::SampleRequest open = OpenSample();
   ASSERT_TRUE(stream->Write(open));
   for (uint32_t count : {3, 0, 2}) {
     v1::SampleRequest request;
@@ -392,16 +398,10 @@ TEST_F(ReplayServiceTest, SampleAnswersEachRequestInOrder) {
 
 TEST_F(ReplayServiceTest, LargeAnswersComeInOrderToo) {
   Start(TestTable());
-  AppendCall append(*stub_);
-  ASSERT_EQ(append.Open(5), 0);
-  ASSERT_TRUE(append.Send(OneItemBatch(1, 2.5f)));
-  ASSERT_EQ(append.Acknowledged(), 1);
-
+  StoreOneItem(2.5f);
   grpc::ClientContext context;
   auto stream = stub_->Sample(&context);
-  v1::SampleRequest request;
-  request.mutable_open()->set_table("experience");
-  *request.mutable_open()->mutable_signature() = TestTable().signature();
+  v1::SampleRequest request = OpenSample();
   ASSERT_TRUE(stream->Write(request));
   const std::vector<uint32_t> counts = {20000, 3, 0, 20001, 20002, 5, 20003};
   for (uint32_t count : counts) {
@@ -422,16 +422,11 @@ TEST_F(ReplayServiceTest, LargeAnswersComeInOrderToo) {
 
 TEST_F(ReplayServiceTest, AnswersDoNotPileUpForASamplerThatDoesNotRead) {
   Start(TestTable());
-  AppendCall append(*stub_);
-  ASSERT_EQ(append.Open(5), 0);
-  ASSERT_TRUE(append.Send(OneItemBatch(1)));
-  ASSERT_EQ(append.Acknowledged(), 1);
+  StoreOneItem(1);
   constexpr uint32_t kCount = 60000;  // 2 MB.
   grpc::ClientContext context;
   auto stream = second_stub_->Sample(&context);
-  v1::SampleRequest request;
-  request.mutable_open()->set_table("experience");
-  *request.mutable_open()->mutable_signature() = TestTable().signature();
+  v1::SampleRequest request = OpenSample();
   ASSERT_TRUE(stream->Write(request));
   constexpr int kRequests = 64;
   for (int i = 0; i < kRequests; ++i) {
