@@ -116,7 +116,7 @@ absl::StatusOr<Row> TlsAppendSmall(const RowOptions& options) {
 }
 
 absl::StatusOr<Row> TlsSampleAtari(const RowOptions& options) {
-  return CompareSample(options, AtariShape(), kAtariItems, 2);
+  return CompareSample(options, AtariShape(), kAtariItems, 4);
 }
 
 absl::StatusOr<Row> TlsSampleSmall(const RowOptions& options) {

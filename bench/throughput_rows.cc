@@ -136,7 +136,7 @@ absl::StatusOr<Row> Append(const RowOptions& options, const Shape& shape,
 
 absl::StatusOr<Row> SampleAtari(const RowOptions& options) {
   // Each reply is 29 MB: two batches ahead keep both sides busy.
-  return Sample(options, AtariShape(), 2, 0.7, 25000);
+  return Sample(options, AtariShape(), 4, 0.7, 25000);
 }
 
 absl::StatusOr<Row> SampleSmall(const RowOptions& options) {

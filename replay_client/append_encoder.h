@@ -1,6 +1,5 @@
-// A batch as the bytes of an AppendRequest. Large columns are not copied: the
-// buffer refers to the batch's own strings and keeps them alive, however often
-// it is sent. (The generated serialiser would copy images once more.)
+// A batch as the bytes of an AppendRequest, whose large columns are not copied
+// (common/column_encoder.h).
 
 #ifndef QFLEET_REPLAY_CLIENT_APPEND_ENCODER_H_
 #define QFLEET_REPLAY_CLIENT_APPEND_ENCODER_H_

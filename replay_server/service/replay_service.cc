@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/column_encoder.h"
 #include "common/grpc.h"
 #include "common/status_macros.h"
 #include "replay_server/service/append_reactor.h"
@@ -13,7 +14,7 @@ namespace {
 // A stream whose messages are counted.
 class SampleStream {
  public:
-  using Stream = grpc::ServerReaderWriter<v1::SampleResponse, grpc::ByteBuffer>;
+  using Stream = grpc::ServerReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>;
 
   SampleStream(Stream& stream, CountedCall& call)
       : stream_(stream), call_(call) {}
@@ -23,9 +24,15 @@ class SampleStream {
     if (read) call_.Received();
     return read;
   }
-  bool Write(const v1::SampleResponse& response) {
+  bool Write(v1::SampleResponse response) {
+    ColumnEncoder columns;
+    columns.Take(v1::SampleResponse::kItemColumnsFieldNumber,
+                 response.mutable_item_columns());
+    columns.Take(v1::SampleResponse::kViewsFieldNumber,
+                 response.mutable_views());
     call_.Sent();
-    return stream_.Write(response);
+    return stream_.Write(
+        std::move(columns).Encode(response.SerializeAsString()));
   }
 
  private:
@@ -62,7 +69,8 @@ absl::StatusOr<int> OpenSample(Shard& shard, SampleStream& stream) {
                             "the sampler"));
   v1::SampleResponse response;
   shard.FillStats(table, response);
-  if (!stream.Write(response)) return absl::CancelledError("hung up");
+  if (!stream.Write(std::move(response)))
+    return absl::CancelledError("hung up");
   return table;
 }
 
@@ -78,7 +86,7 @@ absl::Status ServeSample(Shard& shard, SampleStream& stream) {
     }
     v1::SampleResponse response;
     QFLEET_RETURN_IF_ERROR(shard.Sample(table, request.draw(), response));
-    if (!stream.Write(response)) break;
+    if (!stream.Write(std::move(response))) break;
   }
   return absl::OkStatus();
 }
@@ -105,7 +113,7 @@ ReplayService::ReplayService(Shard* shard,
     : shard_(shard), calls_(std::move(calls)) {
   using Handler =
       grpc::internal::BidiStreamingHandler<ReplayService, grpc::ByteBuffer,
-                                           v1::SampleResponse>;
+                                           grpc::ByteBuffer>;
   MarkMethodStreamed(
       kSampleMethod,
       new Handler(
