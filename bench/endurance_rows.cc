@@ -35,10 +35,10 @@ struct Latencies {
 
 // A batch of frames and a draw in turn, each waited for, at about half of what
 // one core can do.
-absl::StatusOr<Latencies> Probe(const Shape& shape, const std::string& address,
+absl::StatusOr<Latencies> Probe(const Shape& shape,
+                                const std::vector<v1::AppendRequest>& requests,
+                                const std::string& address,
                                 uint64_t writer_id) {
-  const std::vector<v1::AppendRequest> requests =
-      BuildRequests(shape, 4, kProbes * kProbeSteps, kProbeSteps);
   auto stub = v1::Replay::NewStub(MakeChannel(address));
   grpc::ClientContext append_context, sample_context;
   auto append = stub->Append(&append_context);
@@ -95,6 +95,26 @@ absl::Status WriteCheckpoint(const std::string& address,
   return status;
 }
 
+// A probe while one checkpoint is written after the other.
+absl::StatusOr<Latencies> ProbeBeside(
+    const Shape& shape, const std::vector<v1::AppendRequest>& requests,
+    const std::string& address, uint64_t writer_id,
+    const std::string& directory, int& written) {
+  std::atomic<bool> done = false;
+  absl::Status status;
+  std::thread checkpoints([&] {
+    while (!done && status.ok()) {
+      status = WriteCheckpoint(address, directory, written);
+    }
+  });
+  absl::StatusOr<Latencies> latencies =
+      Probe(shape, requests, address, writer_id);
+  done = true;
+  checkpoints.join();
+  QFLEET_RETURN_IF_ERROR(status);
+  return latencies;
+}
+
 double Range(const std::vector<double>& values) {
   const auto [least, most] = std::minmax_element(values.begin(), values.end());
   return *most / *least;
@@ -119,38 +139,39 @@ absl::StatusOr<Row> CheckpointLatency(const RowOptions& options) {
       Shards::Start(options.places, TableOf(shape, kItems), 1, true));
   QFLEET_RETURN_IF_ERROR(Fill(shape, shards->addresses(), kItems * 4 / 3));
   const std::string address = shards->addresses()[0];
-  QFLEET_ASSIGN_OR_RETURN(const Latencies alone, Probe(shape, address, 101));
-  std::atomic<bool> done = false;
-  absl::Status status;
+  const std::vector<v1::AppendRequest> requests =
+      BuildRequests(shape, 4, kProbes * kProbeSteps, kProbeSteps);
+  const std::string checkpoints =
+      absl::StrCat(options.places.data_dir, "/checkpoints");
+  std::vector<Latencies> alone, beside;
   int written = 0;
-  std::thread checkpoints([&] {
-    while (!done && status.ok()) {
-      status = WriteCheckpoint(
-          address, absl::StrCat(options.places.data_dir, "/checkpoints"),
-          written);
-    }
-  });
-  const absl::StatusOr<Latencies> beside = Probe(shape, address, 102);
-  done = true;
-  checkpoints.join();
-  QFLEET_RETURN_IF_ERROR(status);
-  QFLEET_RETURN_IF_ERROR(beside.status());
+  for (int round = 0; round < options.rounds; ++round) {
+    const uint64_t writer_id = 101 + 2 * static_cast<uint64_t>(round);
+    QFLEET_ASSIGN_OR_RETURN(alone.emplace_back(),
+                            Probe(shape, requests, address, writer_id));
+    QFLEET_ASSIGN_OR_RETURN(beside.emplace_back(),
+                            ProbeBeside(shape, requests, address, writer_id + 1,
+                                        checkpoints, written));
+  }
   row.title += absl::StrCat(" (", written, " of ", kItems, " items)");
-  const auto add = [&row](const std::string& what,
-                          const std::vector<double>& before,
-                          const std::vector<double>& during) {
+  const auto add = [&](const std::string& what,
+                       std::vector<double> Latencies::*which) {
     for (double quantile : {0.5, 0.99}) {
+      std::vector<double> before, during;
+      for (int round = 0; round < options.rounds; ++round) {
+        before.push_back(Quantile(alone[round].*which, quantile));
+        during.push_back(Quantile(beside[round].*which, quantile));
+      }
       const std::string name = absl::StrCat(what, " p", quantile * 100);
-      row.sides.push_back({name, {Quantile(before, quantile)}});
-      row.sides.push_back(
-          {absl::StrCat(name, ", meanwhile"), {Quantile(during, quantile)}});
+      row.sides.push_back({name, before});
+      row.sides.push_back({absl::StrCat(name, ", meanwhile"), during});
+      if (quantile < 0.99) continue;
+      row.checks.push_back({absl::StrCat(name, ", meanwhile / alone"),
+                            MedianRatio(during, before), false, 2});
     }
-    row.checks.push_back({absl::StrCat(what, " p99, meanwhile / alone"),
-                          Quantile(during, 0.99) / Quantile(before, 0.99),
-                          false, 2});
   };
-  add("insert", alone.insert, beside->insert);
-  add("sample", alone.sample, beside->sample);
+  add("insert", &Latencies::insert);
+  add("sample", &Latencies::sample);
   return row;
 }
 

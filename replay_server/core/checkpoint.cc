@@ -20,6 +20,7 @@
 #include "common/hash.h"
 #include "common/status_macros.h"
 #include "replay_server/core/data_directory.h"
+#include "replay_server/core/direct_file.h"
 #include "replay_server/core/storage.h"
 
 namespace qfleet {
@@ -27,16 +28,7 @@ namespace {
 
 constexpr absl::string_view kManifestMagic = "QFLTMANI";
 constexpr uint32_t kFormat = 1;
-constexpr size_t kBufferBytes = 1 << 20;
 constexpr absl::string_view kTemporary = ".tmp";
-
-absl::Status Failed(absl::string_view what, const std::string& path) {
-  const std::string message =
-      absl::StrCat("cannot ", what, " ", path, ": ", std::strerror(errno));
-  return errno == ENOSPC || errno == EDQUOT
-             ? absl::ResourceExhaustedError(message)
-             : absl::UnknownError(message);
-}
 
 // Closes itself.
 class File {
@@ -51,7 +43,7 @@ class File {
 
   int fd() const { return fd_; }
   absl::Status status() const {
-    return fd_ >= 0 ? absl::OkStatus() : Failed("open", path_);
+    return fd_ >= 0 ? absl::OkStatus() : FileError("open", path_);
   }
 
  private:
@@ -64,7 +56,7 @@ absl::Status WriteAll(int fd, const std::string& path, uint64_t offset,
   while (bytes > 0) {
     const ssize_t written = pwrite(fd, data, bytes, static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return Failed("write", path);
+    if (written < 0) return FileError("write", path);
     data += written;
     offset += static_cast<uint64_t>(written);
     bytes -= static_cast<uint64_t>(written);
@@ -74,24 +66,17 @@ absl::Status WriteAll(int fd, const std::string& path, uint64_t offset,
 
 // Gives the file's pieces to `take`; its XXH3-64.
 absl::StatusOr<uint64_t> ReadThrough(
-    const std::string& path, uint64_t& bytes,
+    const std::string& path, bool direct, uint64_t& bytes,
     const std::function<absl::Status(const char*, size_t)>& take) {
-  File file(path, O_RDONLY);
-  QFLEET_RETURN_IF_ERROR(file.status());
-  std::vector<char> buffer(kBufferBytes);
   Hasher hasher;
   bytes = 0;
-  for (;;) {
-    const ssize_t got = read(file.fd(), buffer.data(), buffer.size());
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return Failed("read", path);
-    if (got == 0) return hasher.Digest();
-    hasher.Add(buffer.data(), static_cast<size_t>(got));
-    bytes += static_cast<uint64_t>(got);
-    if (take) {
-      QFLEET_RETURN_IF_ERROR(take(buffer.data(), static_cast<size_t>(got)));
-    }
-  }
+  QFLEET_RETURN_IF_ERROR(
+      ReadPieces(path, direct, [&](const char* data, size_t size) {
+        hasher.Add(data, size);
+        bytes += size;
+        return take ? take(data, size) : absl::OkStatus();
+      }));
+  return hasher.Digest();
 }
 
 std::string Prefix(uint32_t shard) {
@@ -112,37 +97,24 @@ absl::Status CheckFile(const std::string& checkpoint,
 
 // ------------------------------------------------------------------ write ---
 
-TableFilesWriter::~TableFilesWriter() {
-  for (int fd : fds_) close(fd);
-}
-
 absl::Status TableFilesWriter::Open(const std::string& directory,
                                     const v1::TableHeader& header) {
   QFLEET_RETURN_IF_ERROR(MakeWritableDirectory(directory));
   QFLEET_RETURN_IF_ERROR(WriteTableHeader(directory, header));
   for (const v1::TableHeader::Region& region : header.regions()) {
-    paths_.push_back(absl::StrCat(directory, "/", region.name()));
-    const int fd = open(paths_.back().c_str(),
-                        O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    if (fd < 0) return Failed("make", paths_.back());
-    fds_.push_back(fd);
-    // What is not written reads as zero, and takes no room.
-    if (ftruncate(fd, static_cast<off_t>(region.bytes())) != 0) {
-      return Failed("extend", paths_.back());
-    }
+    QFLEET_RETURN_IF_ERROR(files_.emplace_back().Create(
+        absl::StrCat(directory, "/", region.name()), region.bytes()));
   }
   return absl::OkStatus();
 }
 
 absl::Status TableFilesWriter::Write(int region, uint64_t offset,
                                      const char* data, uint64_t bytes) {
-  return WriteAll(fds_[region], paths_[region], offset, data, bytes);
+  return files_[region].Write(offset, data, bytes);
 }
 
 absl::Status TableFilesWriter::Sync() {
-  for (size_t f = 0; f < fds_.size(); ++f) {
-    if (fsync(fds_[f]) != 0) return Failed("sync", paths_[f]);
-  }
+  for (DirectFile& file : files_) QFLEET_RETURN_IF_ERROR(file.Sync());
   return absl::OkStatus();
 }
 
@@ -188,7 +160,8 @@ absl::StatusOr<std::string> FinishCheckpoint(const std::string& temporary,
       uint64_t bytes = 0;
       QFLEET_ASSIGN_OR_RETURN(
           const uint64_t hash,
-          ReadThrough(absl::StrCat(temporary, "/", file.path()), bytes, {}));
+          ReadThrough(absl::StrCat(temporary, "/", file.path()), true, bytes,
+                      {}));
       file.set_bytes(bytes);
       file.set_hash(hash);
     }
@@ -243,7 +216,7 @@ absl::StatusOr<v1::CheckpointManifest> CheckCheckpoint(const std::string& path,
     uint64_t bytes = 0;
     QFLEET_ASSIGN_OR_RETURN(
         const uint64_t hash,
-        ReadThrough(absl::StrCat(path, "/", file.path()), bytes, {}));
+        ReadThrough(absl::StrCat(path, "/", file.path()), false, bytes, {}));
     QFLEET_RETURN_IF_ERROR(CheckFile(path, file, bytes, hash));
   }
   return manifest;
@@ -269,13 +242,13 @@ absl::Status RestoreTable(const std::string& checkpoint,
     uint64_t bytes = 0;
     QFLEET_ASSIGN_OR_RETURN(
         const uint64_t hash,
-        ReadThrough(from, bytes, [&](const char* data, size_t size) {
+        ReadThrough(from, false, bytes, [&](const char* data, size_t size) {
           absl::Status status = WriteAll(target.fd(), to, at, data, size);
           at += size;
           return status;
         }));
     QFLEET_RETURN_IF_ERROR(CheckFile(checkpoint, file, bytes, hash));
-    return fsync(target.fd()) == 0 ? absl::OkStatus() : Failed("sync", to);
+    return fsync(target.fd()) == 0 ? absl::OkStatus() : FileError("sync", to);
   };
   absl::Status status = absl::NotFoundError(
       absl::StrCat("checkpoint ", checkpoint, " has no table \"", table, "\""));

@@ -11,6 +11,7 @@
 #define QFLEET_REPLAY_SERVER_CORE_CHECKPOINT_H_
 
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "qfleet/v1/storage.pb.h"
+#include "replay_server/core/direct_file.h"
 
 namespace qfleet {
 
@@ -25,11 +27,6 @@ namespace qfleet {
 // Thread-compatible.
 class TableFilesWriter {
  public:
-  TableFilesWriter() = default;
-  ~TableFilesWriter();
-  TableFilesWriter(const TableFilesWriter&) = delete;
-  TableFilesWriter& operator=(const TableFilesWriter&) = delete;
-
   // Makes `directory`, the header and empty files of full size.
   absl::Status Open(const std::string& directory,
                     const v1::TableHeader& header);
@@ -39,8 +36,7 @@ class TableFilesWriter {
   absl::Status Sync();
 
  private:
-  std::vector<std::string> paths_;
-  std::vector<int> fds_;
+  std::deque<DirectFile> files_;  // Of the regions.
 };
 
 // Makes `directory`/shard-N-TIME.tmp for a checkpoint that begins now; its
