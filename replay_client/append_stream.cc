@@ -154,7 +154,7 @@ std::unique_ptr<AppendStream::Stream::Call> AppendStream::Start(
                                                         context));
 }
 
-void AppendStream::OnOpen(const v1::AppendResponse& response) {
+void AppendStream::OnOpen(v1::AppendResponse& response) {
   absl::MutexLock lock(&mutex_);
   ++opened_;
   broken_ = false;

@@ -91,7 +91,7 @@ class AppendStream
   std::unique_ptr<Stream::Call> Start(grpc::ClientContext* context) override;
   grpc::Channel& channel() override { return *channel_; }
   const grpc::ByteBuffer& OpenRequest() override { return open_; }
-  void OnOpen(const v1::AppendResponse& response) override;
+  void OnOpen(v1::AppendResponse& response) override;
   const grpc::ByteBuffer* NextRequest() override;
   void OnResponse(v1::AppendResponse& response) override;
   void OnBroken() override;

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "qfleet/v1/replay.pb.h"
+#include "replay_client/sample_answer.h"
 #include "replay_client/sampler.h"
 
 namespace qfleet {
@@ -19,9 +20,9 @@ struct PendingBatch {
     int shard;
     uint32_t count;  // 0 once the shard was lost.
     double share;    // Of the shard in the masses that allotted this part.
-    // The rows [first_row, first_row + count) of a response that may hold
-    // parts of other batches too.
-    std::shared_ptr<v1::SampleResponse> response;
+    // The rows [first_row, first_row + count) of an answer that may hold parts
+    // of other batches too.
+    std::shared_ptr<const SampleAnswer> answer;
     uint32_t first_row;
   };
 
@@ -32,13 +33,14 @@ struct PendingBatch {
 };
 
 // INTERNAL naming what is wrong with the answer to a draw of `count`.
-absl::Status CheckResponse(const v1::TableSignature& signature, uint32_t count,
-                           const v1::SampleResponse& response);
+absl::Status CheckAnswer(const v1::TableSignature& signature, uint32_t count,
+                         const SampleAnswer& answer);
 
-// Merges the parts, whose responses are checked. A row's probability is the
+// Merges the parts, whose answers are checked. A row's probability is the
 // share that was used times its share within the shard; `size` is the number
 // of items in the cluster.
-std::unique_ptr<SampleBatch> MergeParts(PendingBatch& batch, uint64_t size);
+std::unique_ptr<SampleBatch> MergeParts(const PendingBatch& batch,
+                                        uint64_t size);
 
 }  // namespace qfleet
 

@@ -57,7 +57,7 @@ class PersistentStream {
     virtual grpc::Channel& channel() = 0;
     virtual const Request& OpenRequest() = 0;
     // The answer to OpenRequest.
-    virtual void OnOpen(const Response& response) = 0;
+    virtual void OnOpen(Response& response) = 0;
     // Waits for the next request to send, which stays valid until the next
     // call; nullptr once OnBroken was called.
     virtual const Request* NextRequest() = 0;

@@ -78,7 +78,7 @@ class RemoteSamplerImpl : public RemoteSampler {
   void Stop() override;
 
  private:
-  using Stream = PersistentStream<v1::SampleRequest, v1::SampleResponse>;
+  using Stream = PersistentStream<v1::SampleRequest, grpc::ByteBuffer>;
 
   // One shard; its state is guarded by the sampler's mutex_.
   class Link : public Stream::Handler {
@@ -86,14 +86,12 @@ class RemoteSamplerImpl : public RemoteSampler {
     Link(RemoteSamplerImpl* sampler, int shard);
     ~Link() override = default;
 
-    std::unique_ptr<Stream::Call> Start(grpc::ClientContext* context) override {
-      return stub_->Sample(context);
-    }
+    std::unique_ptr<Stream::Call> Start(grpc::ClientContext* context) override;
     grpc::Channel& channel() override { return *channel_; }
     const v1::SampleRequest& OpenRequest() override { return open_; }
-    void OnOpen(const v1::SampleResponse& response) override;
+    void OnOpen(grpc::ByteBuffer& response) override;
     const v1::SampleRequest* NextRequest() override;
-    void OnResponse(v1::SampleResponse& response) override;
+    void OnResponse(grpc::ByteBuffer& response) override;
     void OnBroken() override;
     void OnClose(const absl::Status& status) override;
 
@@ -109,7 +107,7 @@ class RemoteSamplerImpl : public RemoteSampler {
     RemoteSamplerImpl* const sampler_;
     const int shard_;
     const std::shared_ptr<grpc::Channel> channel_;
-    const std::unique_ptr<v1::Replay::Stub> stub_;
+    const grpc::internal::RpcMethod method_;
     v1::SampleRequest open_;
     v1::SampleRequest request_;  // Of the thread that sends.
   };
@@ -148,7 +146,8 @@ RemoteSamplerImpl::Link::Link(RemoteSamplerImpl* sampler, int shard)
     : sampler_(sampler),
       shard_(shard),
       channel_(MakeChannel(sampler->options_.shards[shard])),
-      stub_(v1::Replay::NewStub(channel_)) {
+      method_("/qfleet.v1.Replay/Sample",
+              grpc::internal::RpcMethod::BIDI_STREAMING, channel_) {
   const SamplerOptions& options = sampler->options_;
   open_.mutable_open()->set_table(options.table);
   *open_.mutable_open()->mutable_signature() = options.signature;
@@ -158,8 +157,20 @@ RemoteSamplerImpl::Link::Link(RemoteSamplerImpl* sampler, int shard)
       sampler->metrics_.dropped);
 }
 
-void RemoteSamplerImpl::Link::OnOpen(const v1::SampleResponse& response) {
+std::unique_ptr<RemoteSamplerImpl::Stream::Call> RemoteSamplerImpl::Link::Start(
+    grpc::ClientContext* context) {
+  // The generated stub gives messages, which it would parse.
+  return std::unique_ptr<Stream::Call>(
+      grpc::internal::ClientReaderWriterFactory<
+          v1::SampleRequest, grpc::ByteBuffer>::Create(channel_.get(), method_,
+                                                       context));
+}
+
+void RemoteSamplerImpl::Link::OnOpen(grpc::ByteBuffer& bytes) {
+  v1::SampleResponse response;
+  const absl::Status status = ParseMessage(bytes, response);
   absl::MutexLock lock(&sampler_->mutex_);
+  if (!status.ok()) sampler_->Fail(shard_, status);
   broken = false;
   unanswered = 0;
   last_error = absl::OkStatus();
@@ -180,13 +191,20 @@ const v1::SampleRequest* RemoteSamplerImpl::Link::NextRequest() {
   return &request_;
 }
 
-void RemoteSamplerImpl::Link::OnResponse(v1::SampleResponse& response) {
-  if (response.limited()) sampler_->metrics_.limited.Increment();
+void RemoteSamplerImpl::Link::OnResponse(grpc::ByteBuffer& bytes) {
+  absl::StatusOr<std::shared_ptr<const SampleAnswer>> answer =
+      SampleAnswer::Decode(bytes);
+  bytes.Clear();
+  absl::Status status = answer.status();
+  if (status.ok() && (*answer)->lists().limited()) {
+    sampler_->metrics_.limited.Increment();
+  }
   absl::MutexLock lock(&sampler_->mutex_);
   --unanswered;
   heard = absl::Now();
-  absl::Status status =
-      sampler_->planner_.Answer(shard_, response, absl::Now());
+  if (status.ok()) {
+    status = sampler_->planner_.Answer(shard_, *std::move(answer), absl::Now());
+  }
   if (!status.ok()) sampler_->Fail(shard_, status);
   sampler_->work_ = true;
 }

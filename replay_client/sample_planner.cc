@@ -13,11 +13,11 @@ namespace {
 // totals of the others: while it waits, only its own inserts can free it.
 constexpr uint32_t kDrawTimeoutMs = 20;
 
-// Of one request, as in replay.proto, and of one answer. A row is copied six
-// times on its way (gathered, serialised, in and out of the socket, parsed,
-// merged): an answer that fits into the caches makes that cheap, lets the shard
-// gather the next one meanwhile, and needs no block of memory so large that the
-// allocators of both sides give it back each time.
+// Of one request, as in replay.proto, and of one answer. A row is copied four
+// times on its way (gathered, into and out of the socket, merged): an answer
+// that fits into the caches makes that cheap, lets the shard gather the next
+// one meanwhile, and needs no block of memory so large that the allocators of
+// both sides give it back each time.
 constexpr uint64_t kMaxDraw = 65536;
 constexpr uint64_t kMaxAnswerBytes = 4 << 20;
 
@@ -87,24 +87,26 @@ void SamplePlanner::NextRequest(int shard, v1::SampleDraw& draw) {
   stats_.FillOthers(shard, draw);
 }
 
-absl::Status SamplePlanner::Answer(int shard, v1::SampleResponse& response,
+absl::Status SamplePlanner::Answer(int shard,
+                                   std::shared_ptr<const SampleAnswer> answer,
                                    absl::Time now) {
   Shard& asked = shards_[shard];
   if (asked.in_flight.empty()) {
-    return absl::InternalError("a response without a request");
+    return absl::InternalError("an answer without a request");
   }
   const Request request = std::move(asked.in_flight.front());
   asked.in_flight.pop_front();
-  stats_.Update(shard, response.stats(), now);
+  const v1::SampleResponse& lists = answer->lists();
+  stats_.Update(shard, lists.stats(), now);
   uint32_t count = 0;
   for (const Ask& ask : request) count += ask.count();
   if (count == 0) return absl::OkStatus();
-  if (response.limited()) {
-    AskAgain(asked, request, /*has_items=*/response.stats().mass() > 0);
+  if (lists.limited()) {
+    AskAgain(asked, request, /*has_items=*/lists.stats().mass() > 0);
     return absl::OkStatus();
   }
-  QFLEET_RETURN_IF_ERROR(CheckResponse(options_.signature, count, response));
-  Deal(request, response);
+  QFLEET_RETURN_IF_ERROR(CheckAnswer(options_.signature, count, *answer));
+  Deal(request, answer);
   return absl::OkStatus();
 }
 
@@ -123,14 +125,14 @@ void SamplePlanner::AskAgain(Shard& asked, const Request& request,
   }
 }
 
-void SamplePlanner::Deal(const Request& request, v1::SampleResponse& response) {
-  auto shared = std::make_shared<v1::SampleResponse>(std::move(response));
+void SamplePlanner::Deal(const Request& request,
+                         const std::shared_ptr<const SampleAnswer>& answer) {
   uint32_t row = 0;
   for (const Ask& ask : request) {
     if (ask.count() == 0) continue;
     PendingBatch& batch = *ask.batch;
     PendingBatch::Part& part = batch.parts[ask.part];
-    part.response = shared;
+    part.answer = answer;
     part.first_row = row;
     row += part.count;
     batch.missing -= part.count;

@@ -4,7 +4,7 @@
 //   planner.Update(shard, stats, now);          // a shard is connected
 //   planner.Plan(ready, now);                   // now and then
 //   if (planner.HasRequest(shard)) planner.NextRequest(shard, draw);
-//   planner.Answer(shard, response, now);       // in the requests' order
+//   planner.Answer(shard, answer, now);         // in the requests' order
 //   while (auto batch = planner.TakeComplete()) ...
 //
 // Thread-compatible.
@@ -40,8 +40,9 @@ class SamplePlanner {
 
   bool HasRequest(int shard) const { return !shards_[shard].to_send.empty(); }
   void NextRequest(int shard, v1::SampleDraw& draw);
-  // INTERNAL if the response does not fit its request.
-  absl::Status Answer(int shard, v1::SampleResponse& response, absl::Time now);
+  // INTERNAL if the answer does not fit its request.
+  absl::Status Answer(int shard, std::shared_ptr<const SampleAnswer> answer,
+                      absl::Time now);
 
   // ---- Batches -------------------------------------------------------------
 
@@ -87,7 +88,8 @@ class SamplePlanner {
   void Refresh(absl::Time now);
   static void Unallot(const Ask& ask);
   void AskAgain(Shard& asked, const Request& request, bool has_items);
-  void Deal(const Request& request, v1::SampleResponse& response);
+  void Deal(const Request& request,
+            const std::shared_ptr<const SampleAnswer>& answer);
 
   const SamplerOptions options_;
   ClusterStats stats_;

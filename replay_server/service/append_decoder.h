@@ -1,11 +1,8 @@
 // From an AppendRequest off the wire to what a table takes, without copying its
-// columns: they are found in the pieces of the message and stay there. (The
-// generated parser would copy each column once more, which for images is a
-// third of what a shard does.)
+// columns (common/message_reader.h).
 //
-// The lists and the rest are parsed by Protobuf, from the message with its
-// columns left out. Fields that are not known are skipped, as usual; a payload
-// that comes twice is malformed.
+// Fields that are not known are skipped, as usual; a payload that comes twice
+// is malformed.
 //
 // Thread-compatible.
 
@@ -17,6 +14,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "common/message_reader.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "qfleet/v1/replay.pb.h"
 #include "replay_server/core/append_input.h"
@@ -38,13 +36,11 @@ class AppendDecoder {
   const AppendInput& batch() const { return input_; }
 
  private:
-  class Reader;
   enum Kind { kNone, kOpen, kBatch };
 
-  bool DecodeRequest(Reader& reader);
-  bool DecodeOpen(Reader& reader, uint64_t end);
-  bool DecodeBatch(Reader& reader, uint64_t end);
-  static bool DecodeColumn(Reader& reader, uint64_t end, ColumnBytes& column);
+  bool DecodeRequest(MessageReader& reader);
+  bool DecodeOpen(MessageReader& reader, uint64_t end);
+  bool DecodeBatch(MessageReader& reader, uint64_t end);
 
   std::vector<grpc::Slice> slices_;
   std::string rest_;  // The batch without its columns.

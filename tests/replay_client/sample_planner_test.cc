@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/grpc.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -46,6 +47,11 @@ class SamplePlannerTest : public ::testing::Test {
     v1::SampleDraw draw;
     planner.NextRequest(shard, draw);
     return draw;
+  }
+  absl::Status Answer(SamplePlanner& planner, int shard,
+                      const v1::SampleResponse& response) {
+    return planner.Answer(
+        shard, *SampleAnswer::Decode(SerializeMessage(response)), now_);
   }
   v1::SampleResponse Rows(uint32_t count, double mass,
                           const v1::TableStats& stats) {
@@ -90,7 +96,7 @@ TEST_F(SamplePlannerTest, ProbabilityIsTheOneUsedHoweverStaleTheMass) {
     ASSERT_GT(count, 0u);
     v1::SampleResponse response =
         Rows(count, 0.5, Stats(shard_mass[shard], 150));
-    ASSERT_TRUE(planner.Answer(shard, response, now_).ok());
+    ASSERT_TRUE(Answer(planner, shard, response).ok());
   }
   auto batch = planner.TakeComplete();
   ASSERT_NE(batch, nullptr);
@@ -116,11 +122,11 @@ TEST_F(SamplePlannerTest, LimitedDrawIsAskedAgainOfTheSameShard) {
   EXPECT_EQ(first.others_size(), 10u);
   Next(planner, 1);
   v1::SampleResponse rows = Rows(8 - first.count(), 1, Stats(1, 11, 30, 9));
-  ASSERT_TRUE(planner.Answer(1, rows, now_).ok());
+  ASSERT_TRUE(Answer(planner, 1, rows).ok());
   v1::SampleResponse limited;
   limited.set_limited(true);
   *limited.mutable_stats() = Stats(1, 10, 10, 5);
-  ASSERT_TRUE(planner.Answer(0, limited, now_).ok());
+  ASSERT_TRUE(Answer(planner, 0, limited).ok());
   EXPECT_TRUE(planner.waits_for_limiter());
   const v1::SampleDraw second = Next(planner, 0);
   EXPECT_EQ(second.count(), first.count());
@@ -137,12 +143,12 @@ TEST_F(SamplePlannerTest, LostPartIsAllottedAnewOverWhatIsLeft) {
   const uint32_t kept = Next(planner, 1).count();
   ASSERT_GT(lost, 0u);
   v1::SampleResponse rows = Rows(kept, 1, Stats(1, 10));
-  ASSERT_TRUE(planner.Answer(1, rows, now_).ok());
+  ASSERT_TRUE(Answer(planner, 1, rows).ok());
   planner.Disconnect(0);
   planner.Plan(0, now_);
   EXPECT_EQ(Next(planner, 1).count(), lost);
   rows = Rows(lost, 1, Stats(1, 10));
-  ASSERT_TRUE(planner.Answer(1, rows, now_).ok());
+  ASSERT_TRUE(Answer(planner, 1, rows).ok());
   auto batch = planner.TakeComplete();
   ASSERT_NE(batch, nullptr);
   auto merged = MergeParts(*batch, planner.stats().size());
@@ -163,7 +169,7 @@ TEST_F(SamplePlannerTest, IdleShardsAreAskedForStatsOneAtATime) {
   EXPECT_EQ(Next(planner, 0).count(), 0u);
   EXPECT_FALSE(planner.HasRequest(0));
   v1::SampleResponse stats = Rows(0, 0, Stats(2, 1));
-  ASSERT_TRUE(planner.Answer(0, stats, now_).ok());
+  ASSERT_TRUE(Answer(planner, 0, stats).ok());
   planner.Plan(0, now_);
   EXPECT_EQ(Next(planner, 0).count(), 8u);
 }
@@ -197,7 +203,7 @@ TEST_F(SamplePlannerTest, RowsOfOneAnswerAreDealtToTheirBatches) {
       (*response.mutable_item_columns(0)->mutable_data())[j] =
           static_cast<char>(j);
     }
-    ASSERT_TRUE(planner.Answer(shard, response, now_).ok());
+    ASSERT_TRUE(Answer(planner, shard, response).ok());
   }
   EXPECT_EQ(rows, 4u * 8);
   std::set<std::pair<uint32_t, uint32_t>> seen;
@@ -250,7 +256,7 @@ TEST_F(SamplePlannerTest, BatchThatCameInSeveralAnswersIsWhole) {
     response.mutable_item_columns(0)->set_data(
         std::string(kRowBytes, static_cast<char>('a' + i)));
     response.set_slot(0, i);
-    ASSERT_TRUE(planner.Answer(0, response, now_).ok());
+    ASSERT_TRUE(Answer(planner, 0, response).ok());
   }
   auto batch = planner.TakeComplete();
   ASSERT_NE(batch, nullptr);
@@ -280,13 +286,13 @@ TEST_F(SamplePlannerTest, RowLargerThanAnAnswerIsAskedForAlone) {
 TEST_F(SamplePlannerTest, ResponseThatDoesNotFitIsAnError) {
   SamplePlanner planner(Options(1, 8));
   v1::SampleResponse none;
-  EXPECT_TRUE(absl::IsInternal(planner.Answer(0, none, now_)));
+  EXPECT_TRUE(absl::IsInternal(Answer(planner, 0, none)));
   planner.Connect(0, Stats(1, 1), now_);
   planner.Plan(0, now_);
   Next(planner, 0);
   v1::SampleResponse rows = Rows(8, 1, Stats(1, 1));
   rows.mutable_item_columns(0)->mutable_data()->pop_back();
-  absl::Status status = planner.Answer(0, rows, now_);
+  absl::Status status = Answer(planner, 0, rows);
   EXPECT_TRUE(absl::IsInternal(status));
   EXPECT_THAT(status.message(), HasSubstr("action has 7 bytes"));
 }

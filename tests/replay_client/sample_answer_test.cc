@@ -1,0 +1,141 @@
+// What Protobuf writes is what the decoder reads, however it came off the wire,
+// and the rows of a batch are those of its parts.
+
+#include "replay_client/sample_answer.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/random.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "gtest/gtest.h"
+#include "replay_client/pending_batch.h"
+
+namespace qfleet {
+namespace {
+
+std::string RandomBytes(uint64_t size, Random& random) {
+  std::string bytes(size, '\0');
+  for (char& byte : bytes) byte = static_cast<char>(random.Bits());
+  return bytes;
+}
+
+// Two item columns of 1 and 4 bytes a row, a view of 3000.
+v1::SampleResponse RandomResponse(uint32_t rows, Random& random) {
+  v1::SampleResponse response;
+  response.set_shard(3);
+  response.mutable_stats()->set_mass(2);
+  response.mutable_stats()->set_size(random.Bits());
+  for (uint32_t j = 0; j < rows; ++j) {
+    response.add_slot(static_cast<uint32_t>(random.Bits()));
+    response.add_generation(j);
+    response.add_mass(random.Uniform());
+  }
+  response.add_item_columns()->set_data(RandomBytes(rows, random));
+  response.add_item_columns()->set_data(RandomBytes(4 * rows, random));
+  response.add_views()->set_data(RandomBytes(3000 * rows, random));
+  return response;
+}
+
+// In pieces of random sizes, some of them empty.
+grpc::ByteBuffer InPieces(const std::string& bytes, Random& random) {
+  std::vector<grpc::Slice> slices;
+  for (size_t at = 0; at < bytes.size();) {
+    const size_t count = std::min<size_t>(
+        random.Below(random.Below(2) == 0 ? 8 : 9000), bytes.size() - at);
+    slices.emplace_back(bytes.substr(at, count));
+    at += count;
+  }
+  return grpc::ByteBuffer(slices.data(), slices.size());
+}
+
+std::string Contents(const ColumnBytes& column) {
+  std::string bytes(column.size(), '\0');
+  column.Copy(0, column.size(), bytes.data());
+  return bytes;
+}
+
+TEST(SampleAnswerTest, ReadsWhatProtobufWrites) {
+  Random random(1);
+  for (int i = 0; i < 300; ++i) {
+    v1::SampleResponse response =
+        RandomResponse(static_cast<uint32_t>(random.Below(20)), random);
+    const auto answer =
+        SampleAnswer::Decode(InPieces(response.SerializeAsString(), random));
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    ASSERT_EQ((*answer)->item_columns().size(), 2u);
+    ASSERT_EQ((*answer)->views().size(), 1u);
+    for (int c = 0; c < 2; ++c) {
+      EXPECT_EQ(Contents((*answer)->item_columns()[c]),
+                response.item_columns(c).data());
+    }
+    EXPECT_EQ(Contents((*answer)->views()[0]), response.views(0).data());
+    response.clear_item_columns();
+    response.clear_views();
+    EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(
+        (*answer)->lists(), response));
+  }
+}
+
+TEST(SampleAnswerTest, WhatIsNoAnswerIsAnError) {
+  Random random(2);
+  const std::string whole = RandomResponse(5, random).SerializeAsString();
+  for (int i = 0; i < 3000; ++i) {
+    std::string bytes = whole.substr(0, random.Below(whole.size()));
+    for (uint64_t flips = random.Below(3); flips > 0 && !bytes.empty();
+         --flips) {
+      bytes[random.Below(bytes.size())] = static_cast<char>(random.Bits());
+    }
+    const auto answer = SampleAnswer::Decode(InPieces(bytes, random));
+    if (answer.ok()) continue;  // Cut between two fields.
+    EXPECT_TRUE(absl::IsInternal(answer.status()));
+  }
+  const std::string cut = whole.substr(0, whole.size() - 1);
+  EXPECT_EQ(SampleAnswer::Decode(InPieces(cut, random)).status().message(),
+            "an answer of " + std::to_string(cut.size()) +
+                " bytes is no qfleet.v1.SampleResponse");
+}
+
+TEST(SampleAnswerTest, ABatchHasTheRowsOfItsPartsInTheirOrder) {
+  Random random(3);
+  const v1::SampleResponse first = RandomResponse(7, random);
+  const v1::SampleResponse second = RandomResponse(5, random);
+  const auto part = [&random](int shard, const v1::SampleResponse& response,
+                              uint32_t first_row, uint32_t count) {
+    return PendingBatch::Part{
+        shard, count, 0.5,
+        *SampleAnswer::Decode(InPieces(response.SerializeAsString(), random)),
+        first_row};
+  };
+  PendingBatch batch = {};
+  batch.parts = {part(0, first, 2, 4), part(2, second, 0, 0),
+                 part(1, second, 3, 2), part(0, first, 0, 1)};
+  const std::unique_ptr<SampleBatch> merged = MergeParts(batch, 8);
+  ASSERT_EQ(merged->rows(), 7u);
+  const auto rows = [](const std::string& column, size_t row_bytes,
+                       size_t begin, size_t count) {
+    return column.substr(begin * row_bytes, count * row_bytes);
+  };
+  const auto merge = [&](const std::string& one, const std::string& other,
+                         size_t row_bytes) {
+    return rows(one, row_bytes, 2, 4) + rows(other, row_bytes, 3, 2) +
+           rows(one, row_bytes, 0, 1);
+  };
+  ASSERT_EQ(merged->columns.size(), 3u);
+  EXPECT_EQ(merged->columns[0], merge(first.item_columns(0).data(),
+                                      second.item_columns(0).data(), 1));
+  EXPECT_EQ(merged->columns[1], merge(first.item_columns(1).data(),
+                                      second.item_columns(1).data(), 4));
+  EXPECT_EQ(merged->columns[2],
+            merge(first.views(0).data(), second.views(0).data(), 3000));
+  EXPECT_EQ(merged->keys[4].shard, 1u);
+  EXPECT_EQ(merged->keys[4].slot, second.slot(3));
+  EXPECT_EQ(merged->keys[6].generation, first.generation(0));
+  // The share, the item's part of the shard's mass of 2, times 8 items.
+  EXPECT_DOUBLE_EQ(merged->scaled_probability[4], 8 * 0.5 * second.mass(3) / 2);
+}
+
+}  // namespace
+}  // namespace qfleet
