@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <thread>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -219,7 +220,13 @@ absl::StatusOr<std::string> HttpServer::Start(const std::string& address) {
   mg_init_data init = {&callbacks, this, options};
   char text[256] = "";
   unsigned code = 0;
-  mg_error_data error = {&code, text, sizeof(text)};
+  mg_error_data error = {};
+  error.text = text;
+  error.text_buffer_size = sizeof(text);
+  // Before civetweb 1.16 the code is where this points to.
+  [&code](auto& data) {
+    if constexpr (std::is_pointer_v<decltype(data.code)>) data.code = &code;
+  }(error);
   context_ = mg_start2(&init, &error);
   mg_server_port port = {};
   if (context_ == nullptr || mg_get_server_ports(context_, 1, &port) != 1) {
