@@ -14,7 +14,7 @@ if [[ ! ${1:-} =~ ^[1-9][0-9]*$ ]]; then
   exit 2
 fi
 if ! command -v clang++ >/dev/null; then
-  echo "fuzz/run.sh: no clang++ here; Debian: apt-get install clang libclang-rt-14-dev" >&2
+  echo "fuzz/run.sh: no clang++ here; Debian: apt-get install clang libclang-rt-dev" >&2
   exit 1
 fi
 seconds=$1

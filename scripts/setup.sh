@@ -37,7 +37,7 @@ readonly PACKAGES=(
 # promtool checks the metrics. (Debian's package also starts a Prometheus where
 # systemd runs, which only a test machine should have.)
 # clang fuzzes (fuzz/run.sh).
-readonly TEST_PACKAGES=(clang curl iproute2 libclang-rt-14-dev prometheus)
+readonly TEST_PACKAGES=(clang curl iproute2 libclang-rt-dev prometheus)
 readonly BROWSER_PACKAGES=(chromium chromium-driver)
 readonly TORCH_PACKAGES=(libtorch-dev libopenblas0-pthread)
 readonly TOOLS=(c++ cmake ninja protoc grpc_cpp_plugin python3)

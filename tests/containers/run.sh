@@ -9,8 +9,9 @@
 # --tag       Builds nothing: runs the images qfleet-*:TAG as they are.
 # --libtorch  Also builds learner-cuda, with this archive (docker/Dockerfile).
 #
-# QFLEET_BASE: a Debian 12 image to build in. Without it, one is made with
-# debootstrap from the sources that apt has here, so that no registry is needed.
+# QFLEET_BASE: a Debian 13 image to build in. Without it, one is made with
+# debootstrap from where apt finds this machine's Debian, so that no registry is
+# needed.
 # Uses the engine that `docker` reaches; where there is none, and this is root,
 # it starts Debian's dockerd for itself, with all its data in a folder of its
 # own, and ends it.
@@ -22,7 +23,7 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 readonly ROOT
 readonly SKIPPED=77
-readonly SUITE=bookworm
+readonly SUITE=trixie
 readonly MAX_REPLAY_MB=150
 readonly USER_ID=10001:10001
 VERSION=$(sed -n 's/^project(qfleet VERSION \([0-9.]*\).*/\1/p' \
@@ -163,11 +164,16 @@ echo "engine: $(docker version --format '{{.Server.Version}}'), builder $(
 
 # ------------------------------------------------------------------- base ---
 
-# "URI SUITE COMPONENT" of each source of apt's that is Debian's of this suite.
+# "URI SUITE COMPONENT" of each of apt's sources that is of this machine's
+# Debian, with our suite instead.
 apt_sources() {
   apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' \
     'Created-By: Packages' | sort -u |
-    awk -v suite="${SUITE}" '$2 ~ "^" suite "(-updates|-security)?$"'
+    awk -v here="$(source /etc/os-release && echo "${VERSION_CODENAME:-}")" \
+      -v suite="${SUITE}" '$2 ~ "^" here "(-updates|-security)?$" {
+        sub("^" here, suite, $2)
+        print
+      }'
 }
 
 make_base() {
@@ -178,7 +184,7 @@ make_base() {
   apt_sources >"${WORK}/sources"
   uri=$(awk -v suite="${SUITE}" '$2 == suite { print $1; exit }' \
     "${WORK}/sources")
-  [[ -n ${uri} ]] || skip "apt has no source of Debian ${SUITE} here"
+  [[ -n ${uri} ]] || skip "apt has no source of Debian here"
   debootstrap --variant=minbase "${SUITE}" "${folder}" "${uri}" \
     >"${WORK}/debootstrap.log" 2>&1 ||
     skip "debootstrap failed: $(tail -n 1 "${WORK}/debootstrap.log")"
