@@ -135,7 +135,7 @@ absl::StatusOr<Row> Append(const RowOptions& options, const Shape& shape,
 }  // namespace
 
 absl::StatusOr<Row> SampleAtari(const RowOptions& options) {
-  // Each reply is 29 MB: two batches ahead keep both sides busy.
+  // As many batches ahead as the learner has.
   return Sample(options, AtariShape(), 4, 0.7, 25000);
 }
 

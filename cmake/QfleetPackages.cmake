@@ -41,7 +41,7 @@ file(CREATE_LINK ${QFLEET_FMT_DIR}/fmt
 include_directories(BEFORE SYSTEM ${QFLEET_FIRST_HEADERS})
 
 if(QFLEET_TORCH)
-  # Debian's LibTorch 1.13, or whatever CMAKE_PREFIX_PATH names.
+  # Debian's LibTorch, or whatever CMAKE_PREFIX_PATH names.
   find_path(QFLEET_TORCH_DIR share/cmake/Torch/TorchConfig.cmake)
   set(QFLEET_NVIDIA_DIR ${QFLEET_TORCH_DIR}/../nvidia)
   file(GLOB qfleet_cudart ${QFLEET_NVIDIA_DIR}/*/lib/libcudart.so.*)

@@ -1,5 +1,5 @@
-// The bytes of a column that lie where they lie: in a message, or in the pieces
-// in which it came off the wire.
+// The bytes of a column that are not copied from where they are: a message, or
+// the pieces in which it came off the wire.
 
 #ifndef QFLEET_COMMON_COLUMN_BYTES_H_
 #define QFLEET_COMMON_COLUMN_BYTES_H_

@@ -3,7 +3,7 @@
 #include <memory>
 #include <utility>
 
-#include "google/protobuf/io/coded_stream.h"
+#include "common/wire_format.h"
 
 namespace qfleet {
 namespace {
@@ -13,24 +13,13 @@ using google::protobuf::io::CodedOutputStream;
 // Shorter columns cost less to copy than to refer to.
 constexpr size_t kReferFrom = 4096;
 
-// protobuf.dev/programming-guides/encoding: the tag of a field of bytes.
-constexpr uint64_t Tag(int field) {
-  return static_cast<uint64_t>(field) << 3 | 2;
-}
-
-void AppendVarint(uint64_t value, std::string& to) {
-  uint8_t bytes[10];
-  const uint8_t* end = CodedOutputStream::WriteVarint64ToArray(value, bytes);
-  to.append(reinterpret_cast<const char*>(bytes), end - bytes);
-}
-
 uint64_t FieldBytes(int field, uint64_t bytes) {
-  return CodedOutputStream::VarintSize64(Tag(field)) +
+  return CodedOutputStream::VarintSize64(WireTag(field, kWireBytes)) +
          CodedOutputStream::VarintSize64(bytes) + bytes;
 }
 
 // Of a message Column, which has `data` alone.
-uint64_t ColumnBytes(const std::string& data) {
+uint64_t ColumnMessageBytes(const std::string& data) {
   return data.empty() ? 0
                       : FieldBytes(v1::Column::kDataFieldNumber, data.size());
 }
@@ -38,7 +27,7 @@ uint64_t ColumnBytes(const std::string& data) {
 }  // namespace
 
 void AppendFieldHead(int field, uint64_t bytes, std::string& to) {
-  AppendVarint(Tag(field), to);
+  AppendVarint(WireTag(field, kWireBytes), to);
   AppendVarint(bytes, to);
 }
 
@@ -53,7 +42,7 @@ void ColumnEncoder::Take(
 uint64_t ColumnEncoder::bytes() const {
   uint64_t bytes = 0;
   for (const Column& column : columns_) {
-    bytes += FieldBytes(column.field, ColumnBytes(column.data));
+    bytes += FieldBytes(column.field, ColumnMessageBytes(column.data));
   }
   return bytes;
 }
@@ -67,7 +56,7 @@ grpc::ByteBuffer ColumnEncoder::Encode(std::string rest) && {
   std::string copied = std::move(rest);
   for (const Column& column : *columns) {
     const std::string& data = column.data;
-    AppendFieldHead(column.field, ColumnBytes(data), copied);
+    AppendFieldHead(column.field, ColumnMessageBytes(data), copied);
     if (data.empty()) continue;
     AppendFieldHead(v1::Column::kDataFieldNumber, data.size(), copied);
     if (data.size() < kReferFrom) {

@@ -14,10 +14,6 @@
 namespace qfleet {
 namespace {
 
-absl::Status Failed(absl::string_view what, const std::string& path) {
-  return absl::ErrnoToStatus(errno, absl::StrCat("cannot ", what, " ", path));
-}
-
 std::string ParentOf(const std::string& path) {
   std::string parent = std::filesystem::path(path).parent_path().string();
   return parent.empty() ? "." : parent;
@@ -25,20 +21,25 @@ std::string ParentOf(const std::string& path) {
 
 }  // namespace
 
+absl::Status FileError(absl::string_view what, const std::string& path) {
+  const int error = errno;
+  return absl::ErrnoToStatus(error, absl::StrCat("cannot ", what, " ", path));
+}
+
 absl::Status SyncDirectory(const std::string& path) {
   int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return Failed("open", path);
+  if (fd < 0) return FileError("open", path);
   int result = fsync(fd);
   close(fd);
-  return result == 0 ? absl::OkStatus() : Failed("sync", path);
+  return result == 0 ? absl::OkStatus() : FileError("sync", path);
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) return Failed("open", path);
+  if (!file) return FileError("open", path);
   std::ostringstream data;
   data << file.rdbuf();
-  if (file.bad()) return Failed("read", path);
+  if (file.bad()) return FileError("read", path);
   return std::move(data).str();
 }
 
@@ -47,12 +48,12 @@ absl::Status WriteFileAtomically(const std::string& path,
   const std::string temporary = path + ".tmp";
   int fd =
       open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) return Failed("create", temporary);
+  if (fd < 0) return FileError("create", temporary);
   while (!data.empty()) {
     ssize_t written = write(fd, data.data(), data.size());
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) {
-      absl::Status status = Failed("write", temporary);
+      absl::Status status = FileError("write", temporary);
       close(fd);
       unlink(temporary.c_str());
       return status;
@@ -60,13 +61,13 @@ absl::Status WriteFileAtomically(const std::string& path,
     data.remove_prefix(written);
   }
   if (fsync(fd) != 0) {
-    absl::Status status = Failed("sync", temporary);
+    absl::Status status = FileError("sync", temporary);
     close(fd);
     return status;
   }
   close(fd);
   if (rename(temporary.c_str(), path.c_str()) != 0) {
-    return Failed("rename to", path);
+    return FileError("rename to", path);
   }
   return SyncDirectory(ParentOf(path));
 }
@@ -74,7 +75,7 @@ absl::Status WriteFileAtomically(const std::string& path,
 absl::Status RenameDirectory(const std::string& from, const std::string& to) {
   absl::Status status = SyncDirectory(from);
   if (!status.ok()) return status;
-  if (rename(from.c_str(), to.c_str()) != 0) return Failed("rename to", to);
+  if (rename(from.c_str(), to.c_str()) != 0) return FileError("rename to", to);
   return SyncDirectory(ParentOf(to));
 }
 
@@ -107,7 +108,8 @@ absl::Status MakeWritableDirectory(const std::string& path) {
     return absl::FailedPreconditionError(absl::StrCat(
         "cannot make the directory ", path, ": ", error.message()));
   }
-  if (access(path.c_str(), W_OK | X_OK) != 0) return Failed("write to", path);
+  if (access(path.c_str(), W_OK | X_OK) != 0)
+    return FileError("write to", path);
   return absl::OkStatus();
 }
 

@@ -12,6 +12,9 @@
 
 namespace qfleet {
 
+// "cannot WHAT PATH: REASON" of errno; RESOURCE_EXHAUSTED if the disk is full.
+absl::Status FileError(absl::string_view what, const std::string& path);
+
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
 // Writes PATH.tmp, syncs it, renames it to PATH and syncs the folder: after a

@@ -1,24 +1,14 @@
 #include "common/message_reader.h"
 
-#include "google/protobuf/io/coded_stream.h"
+#include "common/wire_format.h"
 #include "qfleet/v1/replay.pb.h"
 
 namespace qfleet {
 namespace {
 
-void AppendVarint(uint64_t value, std::string& to) {
-  uint8_t bytes[10];
-  const uint8_t* end =
-      google::protobuf::io::CodedOutputStream::WriteVarint64ToArray(value,
-                                                                    bytes);
-  to.append(reinterpret_cast<const char*>(bytes), end - bytes);
-}
-
 // How many bytes a value of this type takes after its tag, if that is fixed.
 uint64_t FixedBytes(uint32_t type) {
-  return type == MessageReader::kFixed64   ? 8
-         : type == MessageReader::kFixed32 ? 4
-                                           : 0;
+  return type == kWireFixed64 ? 8 : type == kWireFixed32 ? 4 : 0;
 }
 
 }  // namespace
@@ -61,23 +51,23 @@ bool MessageReader::ReadLength(uint64_t end, uint64_t& length) {
   return ReadVarint(length) && position_ <= end && length <= end - position_;
 }
 
-bool MessageReader::Pass(uint32_t type, uint64_t end) {
-  return PassValue(type, end, nullptr);
+bool MessageReader::Skip(uint32_t type, uint64_t end) {
+  return CopyValue(type, end, nullptr);
 }
 
-bool MessageReader::Move(uint32_t field, uint32_t type, uint64_t end,
-                         std::string& to) {
-  AppendVarint(uint64_t{field} << 3 | type, to);
-  return PassValue(type, end, &to);
+bool MessageReader::CopyField(uint32_t field, uint32_t type, uint64_t end,
+                              std::string& to) {
+  AppendVarint(WireTag(field, type), to);
+  return CopyValue(type, end, &to);
 }
 
-bool MessageReader::PassValue(uint32_t type, uint64_t end, std::string* to) {
+bool MessageReader::CopyValue(uint32_t type, uint64_t end, std::string* to) {
   uint64_t bytes = FixedBytes(type);
-  if (type == kVarint || type == kBytes) {
+  if (type == kWireVarint || type == kWireBytes) {
     uint64_t value;
     if (!ReadVarint(value)) return false;
     if (to != nullptr) AppendVarint(value, *to);
-    if (type == kBytes) bytes = value;
+    if (type == kWireBytes) bytes = value;
   } else if (bytes == 0) {
     return false;  // Groups are no part of the protocol.
   }
@@ -91,16 +81,16 @@ bool MessageReader::PassValue(uint32_t type, uint64_t end, std::string* to) {
 bool MessageReader::ReadColumn(uint32_t type, uint64_t end,
                                ColumnBytes& column) {
   uint64_t length;
-  if (type != kBytes || !ReadLength(end, length)) return false;
+  if (type != kWireBytes || !ReadLength(end, length)) return false;
   end = position_ + length;
   while (position_ < end) {
     uint32_t field, inner;
     if (!ReadTag(field, inner)) return false;
     if (field != v1::Column::kDataFieldNumber) {
-      if (!Pass(inner, end)) return false;
+      if (!Skip(inner, end)) return false;
       continue;
     }
-    if (inner != kBytes || !ReadLength(end, length)) return false;
+    if (inner != kWireBytes || !ReadLength(end, length)) return false;
     column = ColumnBytes();
     Read(length, [&column](absl::string_view piece) { column.Add(piece); });
   }

@@ -17,6 +17,7 @@
 #define QFLEET_COMMON_MESSAGE_READER_H_
 
 #include <algorithm>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -34,17 +35,9 @@ absl::Status SlicesOf(const grpc::ByteBuffer& message,
                       std::vector<grpc::Slice>& slices);
 
 // A position in a message. What reads is false at its end and where it is
-// malformed. Thread-compatible.
+// malformed. An `end` is a position up to size(). Thread-compatible.
 class MessageReader {
  public:
-  // protobuf.dev/programming-guides/encoding
-  enum WireType : uint32_t {
-    kVarint = 0,
-    kFixed64 = 1,
-    kBytes = 2,
-    kFixed32 = 5
-  };
-
   // `slices` must outlive it.
   explicit MessageReader(const std::vector<grpc::Slice>& slices);
 
@@ -59,6 +52,7 @@ class MessageReader {
   // Gives the next `bytes`, which must be there, piece by piece.
   template <typename Take>
   void Read(uint64_t bytes, Take take) {
+    assert(bytes <= size_ - position_);
     while (bytes > 0) {
       const grpc::Slice& slice = slices_[slice_];
       const uint64_t count = std::min<uint64_t>(bytes, slice.size() - offset_);
@@ -69,15 +63,15 @@ class MessageReader {
     }
   }
 
-  // Passes the value of a field, which must end by `end`.
-  bool Pass(uint32_t type, uint64_t end);
+  // Skips the value of a field, which must end by `end`.
+  bool Skip(uint32_t type, uint64_t end);
   // Likewise, and appends the field to `to`.
-  bool Move(uint32_t field, uint32_t type, uint64_t end, std::string& to);
+  bool CopyField(uint32_t field, uint32_t type, uint64_t end, std::string& to);
   // The value of a field that is a Column. It refers to the slices.
   bool ReadColumn(uint32_t type, uint64_t end, ColumnBytes& column);
 
  private:
-  bool PassValue(uint32_t type, uint64_t end, std::string* to);
+  bool CopyValue(uint32_t type, uint64_t end, std::string* to);
   void Advance(uint64_t bytes) {
     position_ += bytes;
     offset_ += bytes;

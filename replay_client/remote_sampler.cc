@@ -167,15 +167,18 @@ std::unique_ptr<RemoteSamplerImpl::Stream::Call> RemoteSamplerImpl::Link::Start(
 }
 
 void RemoteSamplerImpl::Link::OnOpen(grpc::ByteBuffer& bytes) {
-  v1::SampleResponse response;
-  const absl::Status status = ParseMessage(bytes, response);
+  const absl::StatusOr<std::shared_ptr<const SampleAnswer>> answer =
+      SampleAnswer::Decode(bytes);
   absl::MutexLock lock(&sampler_->mutex_);
-  if (!status.ok()) sampler_->Fail(shard_, status);
   broken = false;
+  if (!answer.ok()) {
+    sampler_->Fail(shard_, answer.status());
+    return;
+  }
   unanswered = 0;
   last_error = absl::OkStatus();
   spdlog::info("sampler connected to {}", sampler_->options_.shards[shard_]);
-  sampler_->planner_.Connect(shard_, response.stats(), absl::Now());
+  sampler_->planner_.Connect(shard_, (*answer)->lists().stats(), absl::Now());
   sampler_->NoteConnection();
 }
 
@@ -262,11 +265,11 @@ void RemoteSamplerImpl::Stop() {
 void RemoteSamplerImpl::Run() {
   absl::MutexLock lock(&mutex_);
   auto due = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return work_ || stopped_;
+    return work_ || stopped_ || !status_.ok();
   };
   for (;;) {
     mutex_.AwaitWithTimeout(absl::Condition(&due), planner_.period());
-    if (stopped_) return;
+    if (stopped_ || !status_.ok()) return;  // There will be no other batch.
     work_ = false;
     GiveUpSilent(absl::Now());
     FlushPriorities();
@@ -306,6 +309,7 @@ void RemoteSamplerImpl::MergeComplete() {
     const uint64_t size = planner_.stats().size();
     mutex_.Unlock();
     std::unique_ptr<SampleBatch> merged = MergeParts(*batch, size);
+    batch.reset();  // Megabytes: not under the lock.
     mutex_.Lock();
     ready_.push_back(std::move(merged));
   }

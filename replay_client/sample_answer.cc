@@ -36,7 +36,7 @@ bool SampleAnswer::DecodeFields() {
       if (!reader.ReadColumn(type, reader.size(), columns.emplace_back())) {
         return false;
       }
-    } else if (!reader.Move(field, type, reader.size(), rest)) {
+    } else if (!reader.CopyField(field, type, reader.size(), rest)) {
       return false;
     }
   }

@@ -17,6 +17,10 @@ namespace qfleet {
 // Immutable.
 class SampleAnswer {
  public:
+  SampleAnswer() = default;
+  SampleAnswer(const SampleAnswer&) = delete;  // Columns refer to slices_.
+  SampleAnswer& operator=(const SampleAnswer&) = delete;
+
   // INTERNAL if the message is none.
   static absl::StatusOr<std::shared_ptr<const SampleAnswer>> Decode(
       const grpc::ByteBuffer& message);

@@ -1,7 +1,7 @@
 // Which shard is asked for what: makes batches, allots their rows over the
 // shards by the newest masses, and collects the answers. No threads, no gRPC.
 //
-//   planner.Update(shard, stats, now);          // a shard is connected
+//   planner.Connect(shard, stats, now);
 //   planner.Plan(ready, now);                   // now and then
 //   if (planner.HasRequest(shard)) planner.NextRequest(shard, draw);
 //   planner.Answer(shard, answer, now);         // in the requests' order

@@ -56,6 +56,11 @@ cached() {
   [[ ! -f ${CACHE} ]] || sed -n "s/^$1:[A-Z]*=//p" "${CACHE}"
 }
 
+# In Debian 13 some libraries have names that end in t64.
+is_installed() {  # PACKAGE
+  [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+}
+
 install_packages() {
   if ! command -v apt-get dpkg-query >/dev/null; then
     local tool absent=()
@@ -68,8 +73,8 @@ install_packages() {
   fi
   local package missing=()
   for package in "$@"; do
-    [[ $(dpkg-query -W -f='${db:Status-Status}' "${package}" 2>/dev/null) == \
-      installed ]] || missing+=("${package}")
+    is_installed "${package}" || is_installed "${package}t64" ||
+      missing+=("${package}")
   done
   ((${#missing[@]} > 0)) || return 0
   local as_root=()

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <set>
@@ -64,7 +63,8 @@ absl::Status WriteAll(int fd, const std::string& path, uint64_t offset,
   return absl::OkStatus();
 }
 
-// Gives the file's pieces to `take`; its XXH3-64.
+// Gives the file's pieces to `take`; its XXH3-64. `direct`: past the page
+// cache, for one who has others to serve.
 absl::StatusOr<uint64_t> ReadThrough(
     const std::string& path, bool direct, uint64_t& bytes,
     const std::function<absl::Status(const char*, size_t)>& take) {
@@ -160,8 +160,8 @@ absl::StatusOr<std::string> FinishCheckpoint(const std::string& temporary,
       uint64_t bytes = 0;
       QFLEET_ASSIGN_OR_RETURN(
           const uint64_t hash,
-          ReadThrough(absl::StrCat(temporary, "/", file.path()), true, bytes,
-                      {}));
+          ReadThrough(absl::StrCat(temporary, "/", file.path()),
+                      /*direct=*/true, bytes, {}));
       file.set_bytes(bytes);
       file.set_hash(hash);
     }
@@ -214,9 +214,9 @@ absl::StatusOr<v1::CheckpointManifest> CheckCheckpoint(const std::string& path,
   if (!contents) return manifest;
   for (const v1::CheckpointManifest::File& file : manifest.files()) {
     uint64_t bytes = 0;
-    QFLEET_ASSIGN_OR_RETURN(
-        const uint64_t hash,
-        ReadThrough(absl::StrCat(path, "/", file.path()), false, bytes, {}));
+    QFLEET_ASSIGN_OR_RETURN(const uint64_t hash,
+                            ReadThrough(absl::StrCat(path, "/", file.path()),
+                                        /*direct=*/false, bytes, {}));
     QFLEET_RETURN_IF_ERROR(CheckFile(path, file, bytes, hash));
   }
   return manifest;
@@ -240,13 +240,14 @@ absl::Status RestoreTable(const std::string& checkpoint,
     QFLEET_RETURN_IF_ERROR(target.status());
     uint64_t at = 0;
     uint64_t bytes = 0;
-    QFLEET_ASSIGN_OR_RETURN(
-        const uint64_t hash,
-        ReadThrough(from, false, bytes, [&](const char* data, size_t size) {
-          absl::Status status = WriteAll(target.fd(), to, at, data, size);
-          at += size;
-          return status;
-        }));
+    QFLEET_ASSIGN_OR_RETURN(const uint64_t hash,
+                            ReadThrough(from, /*direct=*/false, bytes,
+                                        [&](const char* data, size_t size) {
+                                          absl::Status status = WriteAll(
+                                              target.fd(), to, at, data, size);
+                                          at += size;
+                                          return status;
+                                        }));
     QFLEET_RETURN_IF_ERROR(CheckFile(checkpoint, file, bytes, hash));
     return fsync(target.fd()) == 0 ? absl::OkStatus() : FileError("sync", to);
   };

@@ -30,7 +30,7 @@ class TableFilesWriter {
   // Makes `directory`, the header and empty files of full size.
   absl::Status Open(const std::string& directory,
                     const v1::TableHeader& header);
-  // RESOURCE_EXHAUSTED if the disk is full.
+  // As DirectFile's.
   absl::Status Write(int region, uint64_t offset, const char* data,
                      uint64_t bytes);
   absl::Status Sync();

@@ -9,14 +9,16 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "common/files.h"
 #include "common/status_macros.h"
 
 namespace qfleet {
 namespace {
 
-// Of memory, offsets and lengths: no disk has larger blocks.
+// What memory, offsets and lengths are multiples of. A file system that wants
+// more says EINVAL.
 constexpr uint64_t kBlock = 4096;
-// More at a time would keep a processor longer from those who wait for it.
+// A larger piece would occupy a processor for longer while others wait for it.
 constexpr uint64_t kBufferBytes = 256 << 10;
 
 DirectBuffer MakeBuffer() {
@@ -24,15 +26,15 @@ DirectBuffer MakeBuffer() {
       static_cast<char*>(std::aligned_alloc(kBlock, kBufferBytes)));
 }
 
-}  // namespace
-
-absl::Status FileError(const char* what, const std::string& path) {
-  const std::string message =
-      absl::StrCat("cannot ", what, " ", path, ": ", std::strerror(errno));
-  return errno == ENOSPC || errno == EDQUOT
-             ? absl::ResourceExhaustedError(message)
-             : absl::UnknownError(message);
+absl::Status NoMemory(const std::string& path) {
+  return absl::ResourceExhaustedError(
+      absl::StrCat("cannot open ", path, ": no memory for a buffer"));
 }
+
+// Of a direct transfer that an ordinary one may do.
+bool IsNotDirect(int error) { return error == EINVAL || error == EOPNOTSUPP; }
+
+}  // namespace
 
 DirectFile::~DirectFile() {
   if (direct_fd_ >= 0) close(direct_fd_);
@@ -48,7 +50,7 @@ absl::Status DirectFile::Create(const std::string& path, uint64_t bytes) {
   }
   direct_fd_ = open(path.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC);
   buffer_ = MakeBuffer();
-  return absl::OkStatus();
+  return buffer_ == nullptr ? NoMemory(path) : absl::OkStatus();
 }
 
 uint64_t DirectFile::base() const { return begin_ / kBlock * kBlock; }
@@ -103,8 +105,8 @@ absl::Status DirectFile::WriteDirect(uint64_t begin, uint64_t end) {
     const ssize_t written = pwrite(direct_fd_, buffer_.get() + (begin - base()),
                                    end - begin, static_cast<off_t>(begin));
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0 && errno != EINVAL) return FileError("write", path_);
-    if (written < 0) {  // Not aligned enough for this file system.
+    if (written < 0 && !IsNotDirect(errno)) return FileError("write", path_);
+    if (written < 0) {
       close(direct_fd_);
       direct_fd_ = -1;
       break;
@@ -116,6 +118,11 @@ absl::Status DirectFile::WriteDirect(uint64_t begin, uint64_t end) {
 
 absl::Status DirectFile::Sync() {
   QFLEET_RETURN_IF_ERROR(Flush());
+  // One descriptor of a file syncs what was written by any, on a local disk;
+  // elsewhere the other one may have to.
+  if (direct_fd_ >= 0 && fsync(direct_fd_) != 0) {
+    return FileError("sync", path_);
+  }
   return fsync(fd_) == 0 ? absl::OkStatus() : FileError("sync", path_);
 }
 
@@ -128,12 +135,13 @@ absl::Status ReadPieces(
   if (fd < 0) return FileError("open", path);
   const auto close_it = absl::MakeCleanup([&fd] { close(fd); });
   const DirectBuffer buffer = MakeBuffer();
+  if (buffer == nullptr) return NoMemory(path);
   for (uint64_t at = 0;;) {
     const ssize_t got =
         pread(fd, buffer.get(), kBufferBytes, static_cast<off_t>(at));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0 && errno == EINVAL && direct) {
-      // Past the end, which is within a block, or a file system that cannot.
+    if (got < 0 && direct && IsNotDirect(errno)) {
+      // Or the end, which is within a block, was reached.
       close(fd);
       fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
       if (fd < 0) return FileError("open", path);

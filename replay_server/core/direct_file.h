@@ -2,6 +2,11 @@
 // drives what is served out of it nor leaves gigabytes that the kernel writes
 // and frees when it likes, while others wait for the processor.
 //
+//   DirectFile file;
+//   QFLEET_RETURN_IF_ERROR(file.Create(path, bytes));
+//   QFLEET_RETURN_IF_ERROR(file.Write(offset, data.data(), data.size()));
+//   QFLEET_RETURN_IF_ERROR(file.Sync());
+//
 // Bytes are collected to aligned pieces. Where a file system has no direct
 // writes, and for what is less than a block, ordinary writes are made.
 //
@@ -18,12 +23,8 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 
 namespace qfleet {
-
-// "cannot WHAT PATH: REASON" of errno; RESOURCE_EXHAUSTED if the disk is full.
-absl::Status FileError(const char* what, const std::string& path);
 
 // Aligned as direct transfers need it.
 struct FreeBuffer {
@@ -40,9 +41,14 @@ class DirectFile {
 
   // Makes the file, which is not there yet, of `bytes` zeros that take no room.
   absl::Status Create(const std::string& path, uint64_t bytes);
-  // Anywhere in the file. What follows where the last one ended is quickest.
+  // Anywhere in the file; what follows where the last one ended is quickest.
+  // Bytes may stay in memory until the next call: an error is of what was
+  // written until then, RESOURCE_EXHAUSTED if the disk is full.
   absl::Status Write(uint64_t offset, const char* data, uint64_t bytes);
+  // Writes the rest, and all of it to the disk.
   absl::Status Sync();
+  // Whether it was written past the page cache so far.
+  bool direct() const { return direct_fd_ >= 0; }
 
  private:
   // Of the file, where the buffer's first byte belongs.

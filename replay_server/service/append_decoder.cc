@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/status_macros.h"
+#include "common/wire_format.h"
 
 namespace qfleet {
 namespace {
@@ -38,11 +39,11 @@ bool AppendDecoder::DecodeRequest(MessageReader& reader) {
     uint32_t field, type;
     if (!reader.ReadTag(field, type)) return false;
     if (field != kOpenField && field != kBatchField) {
-      if (!reader.Pass(type, reader.size())) return false;
+      if (!reader.Skip(type, reader.size())) return false;
       continue;
     }
     uint64_t length;
-    if (kind_ != kNone || type != MessageReader::kBytes ||
+    if (kind_ != kNone || type != kWireBytes ||
         !reader.ReadLength(reader.size(), length)) {
       return false;
     }
@@ -73,7 +74,7 @@ bool AppendDecoder::DecodeBatch(MessageReader& reader, uint64_t end) {
       auto& columns =
           field == kStepColumns ? input_.step_columns : input_.item_columns;
       if (!reader.ReadColumn(type, end, columns.emplace_back())) return false;
-    } else if (!reader.Move(field, type, end, rest_)) {
+    } else if (!reader.CopyField(field, type, end, rest_)) {
       return false;
     }
   }

@@ -55,10 +55,7 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Create(const Options& options,
     for (const auto& table : shard->tables_) table->VerifyAll();
   });
   if (shard->directory_ != nullptr) {
-    shard->sync_ = std::thread([shard = shard.get()] {
-      YieldToOthers();
-      shard->SyncLoop();
-    });
+    shard->sync_ = std::thread([shard = shard.get()] { shard->SyncLoop(); });
   }
   return shard;
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "common/random.h"
 #include "envs/minatar_games.h"
 #include "envs/registry.h"

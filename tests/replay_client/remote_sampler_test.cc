@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/synchronization/notification.h"
+#include "common/grpc.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/replay_server/service/test_shard.h"
@@ -395,6 +396,63 @@ TEST_F(RemoteSamplerTest, StopEndsAWait) {
   sampler_->Stop();
   learner.join();
   EXPECT_TRUE(absl::IsCancelled(status)) << status;
+}
+
+// Answers `good` messages as an empty shard whose mass is 1, later ones by what
+// is no message.
+class GarbledReplay final : public v1::Replay::Service {
+ public:
+  using Stream = grpc::ServerReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>;
+
+  explicit GarbledReplay(int good) : good_(good) {
+    constexpr int kSampleMethod = 2;
+    MarkMethodStreamed(
+        kSampleMethod,
+        new grpc::internal::BidiStreamingHandler<
+            GarbledReplay, grpc::ByteBuffer, grpc::ByteBuffer>(
+            [](GarbledReplay* replay, grpc::ServerContext*, Stream* stream) {
+              return replay->Serve(*stream);
+            },
+            this));
+  }
+
+ private:
+  grpc::Status Serve(Stream& stream) const {
+    v1::SampleResponse response;
+    response.mutable_stats()->set_mass(1);
+    response.mutable_stats()->set_size(1);
+    const grpc::ByteBuffer right = SerializeMessage(response);
+    const grpc::Slice bytes("\xff\xff\xff");
+    const grpc::ByteBuffer wrong(&bytes, 1);
+    grpc::ByteBuffer request;
+    for (int i = 0; stream.Read(&request); ++i) {
+      if (!stream.Write(i < good_ ? right : wrong)) break;
+    }
+    return grpc::Status::OK;
+  }
+
+  const int good_;
+};
+
+TEST_F(RemoteSamplerTest, AnAnswerThatIsNoMessageEndsItWithItsShardsName) {
+  for (int good : {0, 1}) {
+    GarbledReplay replay(good);
+    GrpcServer server;
+    ASSERT_TRUE(server.Start("localhost:0", {&replay}).ok());
+    options_.table = "replay";
+    options_.signature = TestTable().signature();
+    options_.shards = {server.address()};
+    options_.patience = absl::Seconds(30);
+    sampler_ = MakeRemoteSampler(options_, metrics_);
+    const absl::Status status = sampler_->Next().status();
+    EXPECT_TRUE(absl::IsInternal(status)) << status;
+    EXPECT_EQ(status.message(),
+              server.address() +
+                  ": an answer of 3 bytes is no qfleet.v1.SampleResponse");
+    EXPECT_EQ(sampler_->Next().status(), status) << "it stays so";
+    sampler_.reset();  // At once.
+    server.Shutdown(absl::ZeroDuration());
+  }
 }
 
 }  // namespace

@@ -79,7 +79,8 @@ v1::Checkpoint Train(const v1::Config& config, const std::string& run_dir) {
 // [cells, actions]
 std::vector<float> LearnedValues(const v1::Config& config,
                                  const v1::Publication& weights) {
-  const EnvironmentSpec& spec = GridWorld().spec();
+  const GridWorld world;
+  const EnvironmentSpec& spec = world.spec();
   auto network = Network::Make(config, spec);
   EXPECT_TRUE(network.ok()) << network.status();
   Policy policy(*network, spec.observation);
@@ -89,10 +90,10 @@ std::vector<float> LearnedValues(const v1::Config& config,
   for (int cell = 0; cell < GridWorld::kCells; ++cell) {
     cells[cell * GridWorld::kCells + cell] = 1;
   }
-  absl::Span<const float> q = policy.QValues(
-      {reinterpret_cast<const char*>(cells.data()),
-       GridWorld::kCells * sizeof(float)},
-      GridWorld::kCells);
+  absl::Span<const float> q =
+      policy.QValues({reinterpret_cast<const char*>(cells.data()),
+                      GridWorld::kCells * sizeof(float)},
+                     GridWorld::kCells);
   return std::vector<float>(q.begin(), q.end());
 }
 
