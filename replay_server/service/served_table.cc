@@ -18,8 +18,9 @@ constexpr uint32_t kMaxTimeoutMs = 60000;
 // Of a piece that is verified; its rows cannot be overwritten meanwhile.
 constexpr uint64_t kVerifySteps = 256;
 // Of a snapshot: items that are copied under the lock at once, those that are
-// in memory before they are written, and steps that stay pinned at once.
-// Writers wait no longer than for these.
+// in memory before they are written, and steps that are written at once. Inserts
+// wait for the lock no longer than the first take; those that catch up with the
+// steps wait until these are written, at the disk's pace.
 constexpr uint64_t kItemsUnderLock = 64 << 10;
 constexpr uint64_t kItemsInMemory = 64 << 20;
 constexpr uint64_t kStepsAtOnce = 256 << 10;

@@ -1,6 +1,7 @@
-// One of two shards is killed and comes back with its data, under a learner's
-// sampler: what it gets is drawn with the weights that are right for what is
-// there, and it never waits for the shard that is gone.
+// One of two shards is killed and comes back with its data, or is stopped and
+// goes on, under a learner's sampler: what it gets is drawn with the weights
+// that are right for what is there, and it never waits for the shard that is
+// gone.
 
 #include <algorithm>
 #include <cstring>
@@ -40,16 +41,29 @@ class TwoShardsTest : public testing::Test {
       shards_[s]->Start();
       Fill(s, s == 0 ? 30 : 50);
     }
-    SamplerOptions options;
-    options.table = record_.spec().name();
-    options.signature = record_.spec().signature();
+    options_.table = record_.spec().name();
+    options_.signature = record_.spec().signature();
     for (const auto& shard : shards_) {
-      options.shards.push_back(shard->address());
+      options_.shards.push_back(shard->address());
     }
-    options.batch_size = 64;
-    options.seed = seed_;
-    options.patience = kBound;
-    sampler_ = MakeRemoteSampler(options, metrics_);
+    options_.batch_size = 64;
+    options_.seed = seed_;
+    options_.patience = kBound;
+  }
+
+  void Connect() {
+    sampler_ = MakeRemoteSampler(options_, metrics_);
+    ASSERT_TRUE(Eventually([&] { return sampler_->View().shards == 2; }));
+    ExpectExact({0, 1});
+  }
+
+  // While the learner goes on.
+  void AwaitShards(uint32_t count) {
+    std::map<uint32_t, std::set<uint64_t>> from;
+    ASSERT_TRUE(Eventually([&] {
+      Next(from);
+      return sampler_->View().shards == count;
+    }));
   }
 
   void Fill(uint32_t s, int batches) {
@@ -130,33 +144,43 @@ class TwoShardsTest : public testing::Test {
   const TempDirectory folder_;
   Record record_{FaultTable(2000)};
   std::vector<std::unique_ptr<ShardProcess>> shards_;
+  SamplerOptions options_;
   Metrics metrics_;
   std::unique_ptr<RemoteSampler> sampler_;
   absl::Duration longest_;  // Wait for a batch.
 };
 
 TEST_F(TwoShardsTest, LosingOneOfTwoShards) {
-  ASSERT_TRUE(Eventually([&] { return sampler_->View().shards == 2; }));
-  ExpectExact({0, 1});
+  Connect();
   for (uint32_t lost = 0; lost < 2; ++lost) {
     SCOPED_TRACE(absl::StrCat("shard ", lost));
     shards_[lost]->Kill();
-    // The learner goes on meanwhile, and never longer than it takes to notice.
-    std::map<uint32_t, std::set<uint64_t>> from;
-    ASSERT_TRUE(Eventually([&] {
-      Next(from);
-      return sampler_->View().shards == 1;
-    }));
+    // Never longer than it takes to notice.
+    AwaitShards(1);
     ExpectExact({1 - lost});
     shards_[lost]->Start();
-    ASSERT_TRUE(Eventually([&] {
-      Next(from);
-      return sampler_->View().shards == 2;
-    }));
+    AwaitShards(2);
     ExpectExact({0, 1});
   }
   EXPECT_LT(longest_, kBound);
   std::cout << "the longest wait for a batch was " << longest_ << std::endl;
+}
+
+// It does not hang up: only the sampler's own patience tells.
+TEST_F(TwoShardsTest, AShardThatIsStoppedIsGivenUpAndTakenInAgain) {
+  options_.shard_patience = absl::Seconds(1);
+  options_.patience = absl::Seconds(30);
+  Connect();
+  for (uint32_t stopped = 0; stopped < 2; ++stopped) {
+    SCOPED_TRACE(absl::StrCat("shard ", stopped));
+    shards_[stopped]->Freeze();
+    AwaitShards(1);
+    ExpectExact({1 - stopped});
+    shards_[stopped]->Thaw();
+    AwaitShards(2);
+    ExpectExact({0, 1});
+  }
+  EXPECT_LT(longest_, absl::Seconds(15));
 }
 
 }  // namespace
