@@ -36,6 +36,13 @@ command -v openssl >/dev/null || {
   exit 1
 }
 
+valid=(-days "${days}")
+# OpenSSL 3.4 and later want a certificate to begin before it ends.
+if ((days < 0)) && openssl x509 -help 2>&1 | grep -q -e -not_before; then
+  at() { date --utc --date="$1 days" +%Y%m%d%H%M%SZ; }
+  valid=(-not_before "$(at $((days - 1)))" -not_after "$(at "${days}")")
+fi
+
 umask 077
 mkdir -p "${directory}"
 cd "${directory}"
@@ -65,7 +72,7 @@ sign() {  # NAME USAGE [ALTERNATIVE_NAMES]
   quietly openssl req -new -key "$1.key.new" -subj "/O=qfleet test/CN=$1" \
     -out "$1.csr"
   quietly openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key \
-    -set_serial "0x$(openssl rand -hex 16)" -sha256 -days "${days}" \
+    -set_serial "0x$(openssl rand -hex 16)" -sha256 "${valid[@]}" \
     -extfile "$1.ext" -out "$1.crt.new"
   mv "$1.key.new" "$1.key"
   mv "$1.crt.new" "$1.crt"
