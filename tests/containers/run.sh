@@ -169,7 +169,7 @@ echo "engine: $(docker version --format '{{.Server.Version}}'), builder $(
 apt_sources() {
   apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' \
     'Created-By: Packages' | sort -u |
-    awk -v here="$(source /etc/os-release && echo "${VERSION_CODENAME:-}")" \
+    awk -v here="$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" \
       -v suite="${SUITE}" '$2 ~ "^" here "(-updates|-security)?$" {
         sub("^" here, suite, $2)
         print
