@@ -41,4 +41,8 @@ set(QFLEET_WARNINGS -Wall -Wextra -Wnon-virtual-dtor -Woverloaded-virtual
 # GCC 12 warns falsely of `"a" + string + "b"` (GCC bug 105651).
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND QFLEET_WARNINGS -Wno-restrict)
+  # GCC 14 warns of what it has inlined from LibTorch 2.11.
+  if(CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 13)
+    list(APPEND QFLEET_WARNINGS -Wno-maybe-uninitialized)
+  endif()
 endif()
