@@ -15,6 +15,10 @@ namespace qfleet {
 // "cannot WHAT PATH: REASON" of errno; RESOURCE_EXHAUSTED if the disk is full.
 absl::Status FileError(absl::string_view what, const std::string& path);
 
+// Writes all of it, `path`'s, at that offset.
+absl::Status WriteAt(int fd, const std::string& path, uint64_t offset,
+                     const char* data, uint64_t bytes);
+
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
 // Writes PATH.tmp, syncs it, renames it to PATH and syncs the folder: after a

@@ -145,15 +145,6 @@ void AppendStream::Fail(const absl::Status& status) {
   failed_.store(true, std::memory_order_release);
 }
 
-std::unique_ptr<AppendStream::Stream::Call> AppendStream::Start(
-    grpc::ClientContext* context) {
-  // The generated stub takes messages, which it would serialise.
-  return std::unique_ptr<Stream::Call>(
-      grpc::internal::ClientReaderWriterFactory<
-          grpc::ByteBuffer, v1::AppendResponse>::Create(channel_.get(), method_,
-                                                        context));
-}
-
 void AppendStream::OnOpen(v1::AppendResponse& response) {
   absl::MutexLock lock(&mutex_);
   ++opened_;

@@ -88,7 +88,7 @@ class AppendStream
     bool sent;  // In this connection or one before.
   };
 
-  std::unique_ptr<Stream::Call> Start(grpc::ClientContext* context) override;
+  const grpc::internal::RpcMethod& method() override { return method_; }
   grpc::Channel& channel() override { return *channel_; }
   const grpc::ByteBuffer& OpenRequest() override { return open_; }
   void OnOpen(v1::AppendResponse& response) override;

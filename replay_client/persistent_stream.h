@@ -46,14 +46,14 @@ class PersistentStream {
  public:
   using Call = grpc::ClientReaderWriter<Request, Response>;
 
-  // For each connection: Start; then if it comes about OnOpen and, at the same
-  // time, NextRequest (one thread) and OnResponse (another); OnBroken once no
+  // For each connection: if it comes about OnOpen and then, at the same time,
+  // NextRequest (one thread) and OnResponse (another); OnBroken once no
   // response will come any more; and at last OnClose, always.
   class Handler {
    public:
     virtual ~Handler() = default;
-    virtual std::unique_ptr<Call> Start(grpc::ClientContext* context) = 0;
-    // The one that Start calls on.
+    // What is called, and on which channel.
+    virtual const grpc::internal::RpcMethod& method() = 0;
     virtual grpc::Channel& channel() = 0;
     virtual const Request& OpenRequest() = 0;
     // The answer to OpenRequest.
@@ -110,7 +110,11 @@ class PersistentStream {
   absl::Status RunOnce(bool& opened) {
     grpc::ClientContext context;
     if (!SetContext(&context)) return absl::CancelledError("stopped");
-    std::unique_ptr<Call> call = handler_->Start(&context);
+    // Not by the generated stub, which takes and gives messages alone: Request
+    // and Response may be the bytes of one.
+    const std::unique_ptr<Call> call(
+        grpc::internal::ClientReaderWriterFactory<Request, Response>::Create(
+            &handler_->channel(), handler_->method(), &context));
     Response response;
     if (call->Write(handler_->OpenRequest()) && call->Read(&response)) {
       opened = true;

@@ -86,7 +86,7 @@ class RemoteSamplerImpl : public RemoteSampler {
     Link(RemoteSamplerImpl* sampler, int shard);
     ~Link() override = default;
 
-    std::unique_ptr<Stream::Call> Start(grpc::ClientContext* context) override;
+    const grpc::internal::RpcMethod& method() override { return method_; }
     grpc::Channel& channel() override { return *channel_; }
     const v1::SampleRequest& OpenRequest() override { return open_; }
     void OnOpen(grpc::ByteBuffer& response) override;
@@ -155,15 +155,6 @@ RemoteSamplerImpl::Link::Link(RemoteSamplerImpl* sampler, int shard)
   updater = std::make_unique<PriorityUpdater>(
       v1::Replay::NewStub(MakeChannel(options.shards[shard])), options.table,
       sampler->metrics_.dropped);
-}
-
-std::unique_ptr<RemoteSamplerImpl::Stream::Call> RemoteSamplerImpl::Link::Start(
-    grpc::ClientContext* context) {
-  // The generated stub gives messages, which it would parse.
-  return std::unique_ptr<Stream::Call>(
-      grpc::internal::ClientReaderWriterFactory<
-          v1::SampleRequest, grpc::ByteBuffer>::Create(channel_.get(), method_,
-                                                       context));
 }
 
 void RemoteSamplerImpl::Link::OnOpen(grpc::ByteBuffer& bytes) {

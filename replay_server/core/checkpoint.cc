@@ -50,19 +50,6 @@ class File {
   const int fd_;
 };
 
-absl::Status WriteAll(int fd, const std::string& path, uint64_t offset,
-                      const char* data, uint64_t bytes) {
-  while (bytes > 0) {
-    const ssize_t written = pwrite(fd, data, bytes, static_cast<off_t>(offset));
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return FileError("write", path);
-    data += written;
-    offset += static_cast<uint64_t>(written);
-    bytes -= static_cast<uint64_t>(written);
-  }
-  return absl::OkStatus();
-}
-
 // Gives the file's pieces to `take`; its XXH3-64. `direct`: past the page
 // cache, for one who has others to serve.
 absl::StatusOr<uint64_t> ReadThrough(
@@ -243,7 +230,7 @@ absl::Status RestoreTable(const std::string& checkpoint,
     QFLEET_ASSIGN_OR_RETURN(const uint64_t hash,
                             ReadThrough(from, /*direct=*/false, bytes,
                                         [&](const char* data, size_t size) {
-                                          absl::Status status = WriteAll(
+                                          absl::Status status = WriteAt(
                                               target.fd(), to, at, data, size);
                                           at += size;
                                           return status;

@@ -90,14 +90,8 @@ absl::Status DirectFile::Flush() {
 }
 
 absl::Status DirectFile::WritePlain(uint64_t begin, uint64_t end) {
-  while (begin < end) {
-    const ssize_t written = pwrite(fd_, buffer_.get() + (begin - base()),
-                                   end - begin, static_cast<off_t>(begin));
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return FileError("write", path_);
-    begin += static_cast<uint64_t>(written);
-  }
-  return absl::OkStatus();
+  return WriteAt(fd_, path_, begin, buffer_.get() + (begin - base()),
+                 end - begin);
 }
 
 absl::Status DirectFile::WriteDirect(uint64_t begin, uint64_t end) {
