@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -12,16 +13,14 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "common/files.h"
 
 namespace qfleet::bench {
 
 ChildProcess::ChildProcess(const std::vector<std::string>& command,
-                           std::string log)
+                           std::string log, const cpu_set_t* cores)
     : log_(std::move(log)) {
   std::vector<char*> arguments;
   for (const std::string& argument : command) {
@@ -31,6 +30,7 @@ ChildProcess::ChildProcess(const std::vector<std::string>& command,
   pid_ = fork();
   if (pid_ != 0) return;
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (cores != nullptr) sched_setaffinity(0, sizeof(*cores), cores);
   const int out =
       open(log_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   dup2(out, STDOUT_FILENO);
@@ -98,19 +98,13 @@ double ChildProcess::ResidentBytes() const {
 }
 
 double ChildProcess::CpuSeconds() const {
-  absl::StatusOr<std::string> stat =
-      ReadFile(absl::StrCat("/proc/", pid_, "/stat"));
-  if (!stat.ok()) return 0;
-  // proc(5): utime and stime are fields 14 and 15; the second, the name in
-  // parentheses, may hold blanks.
-  const std::vector<std::string> fields =
-      absl::StrSplit(stat->substr(stat->rfind(')') + 2), ' ');
-  double ticks = 0;
-  for (size_t field : {14, 15}) {
-    double value = 0;
-    if (absl::SimpleAtod(fields.at(field - 3), &value)) ticks += value;
+  clockid_t clock;
+  timespec time = {};
+  if (clock_getcpuclockid(pid_, &clock) != 0 ||
+      clock_gettime(clock, &time) != 0) {
+    return 0;
   }
-  return ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
+  return absl::ToDoubleSeconds(absl::DurationFromTimespec(time));
 }
 
 double OwnCpuSeconds() {

@@ -4,6 +4,7 @@
 #ifndef QFLEET_BENCH_CHILD_PROCESS_H_
 #define QFLEET_BENCH_CHILD_PROCESS_H_
 
+#include <sched.h>
 #include <sys/types.h>
 
 #include <string>
@@ -17,8 +18,10 @@ namespace qfleet::bench {
 // Thread-compatible.
 class ChildProcess {
  public:
-  // Runs `command`; what it prints goes to the file `log`.
-  ChildProcess(const std::vector<std::string>& command, std::string log);
+  // Runs `command`, on `cores` if they are given; what it prints goes to the
+  // file `log`.
+  ChildProcess(const std::vector<std::string>& command, std::string log,
+               const cpu_set_t* cores = nullptr);
   // SIGKILL, if it still runs.
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;
@@ -33,7 +36,7 @@ class ChildProcess {
 
   void Kill();
 
-  // User and system time of all its threads so far, to 10 ms.
+  // User and system time of all its threads so far.
   double CpuSeconds() const;
   // Of it now (VmRSS).
   double ResidentBytes() const;

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "bench/cores.h"
 #include "bench/raw_grpc.h"
 #include "bench/report.h"
 #include "bench/rows.h"
@@ -45,6 +47,10 @@ absl::Status MeasureRow(const NamedRow& row, RowOptions options,
   if (row.measure == Restart || row.measure == Soak) variants = {files};
   for (bool durable : variants) {
     options.durable = durable;
+    std::optional<SplitCores> cores;
+    if (row.split_cores && options.split_cores) {
+      options.places.cores = &cores.emplace();
+    }
     QFLEET_ASSIGN_OR_RETURN(Row measured, row.measure(options));
     report.Add(std::move(measured));
   }
@@ -76,10 +82,9 @@ absl::Status Measure(Flags flags) {
     QFLEET_RETURN_IF_ERROR(MeasureRow(row, flags.rows, report));
   }
   report.PrintChecks();
-  return report.Write(flags.out,
-                      {{"date", date},
-                       {"rounds", flags.rows.rounds},
-                       {"round_seconds", flags.round_seconds}});
+  return report.Write(flags.out, {{"date", date},
+                                  {"rounds", flags.rows.rounds},
+                                  {"round_seconds", flags.round_seconds}});
 }
 
 int Main(int argc, char** argv) {
@@ -94,6 +99,9 @@ int Main(int argc, char** argv) {
                  "Folder for durable shards; none: in memory only");
   app.add_option("--rows", flags.only, "Names, by commas; none: all");
   app.add_option("--rounds", flags.rows.rounds)->capture_default_str();
+  app.add_flag("--split_cores,!--no_split_cores", flags.rows.split_cores,
+               "Clients and servers have cores of their own, for throughput "
+               "and cost");
   app.add_option("--round_seconds", flags.round_seconds)->capture_default_str();
   app.add_option("--certificates", flags.rows.certificates,
                  "Folder of scripts/make_test_certificates.sh, for tls_*");

@@ -20,6 +20,7 @@ struct RowOptions {
   absl::Duration round = absl::Milliseconds(400);  // Of each side.
   bool durable = false;
   absl::Duration soak = absl::Seconds(600);
+  bool split_cores = true;   // bench/cores.h, for throughput and cost.
   std::string certificates;  // Folder of make_test_certificates.sh.
 };
 
@@ -55,8 +56,9 @@ absl::StatusOr<Row> TlsSampleSmall(const RowOptions& options);
 struct NamedRow {
   std::string name;
   absl::StatusOr<Row> (*measure)(const RowOptions&);
-  bool also_durable;     // Worth measuring in memory and in files.
-  bool by_name = false;  // Only where it is asked for.
+  bool also_durable = false;  // Worth measuring in memory and in files.
+  bool by_name = false;       // Only where it is asked for.
+  bool split_cores = false;   // Client and servers have their own.
 };
 const std::vector<NamedRow>& AllRows();
 

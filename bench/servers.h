@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "bench/child_process.h"
+#include "bench/cores.h"
 #include "qfleet/v1/config.pb.h"
 #include "qfleet/v1/replay.pb.h"
 
@@ -20,7 +21,12 @@ namespace qfleet::bench {
 struct Places {
   std::string bin_dir;
   std::string work_dir;
-  std::string data_dir;  // Empty: no durable shards.
+  std::string data_dir;               // Empty: no durable shards.
+  const SplitCores* cores = nullptr;  // Of servers; none: all.
+
+  const cpu_set_t* server_cores() const {
+    return cores == nullptr ? nullptr : &cores->servers();
+  }
 };
 
 // A process with the server's certificate of make_test_certificates.sh.
@@ -32,8 +38,8 @@ class Shards {
  public:
   // `durable`: in files below places.data_dir, else in memory.
   static absl::StatusOr<std::unique_ptr<Shards>> Start(
-      const Places& places, const v1::TableSpec& table, int count,
-      bool durable, const v1::ClusterConfig* tcp = nullptr);
+      const Places& places, const v1::TableSpec& table, int count, bool durable,
+      const v1::ClusterConfig* tcp = nullptr);
   ~Shards();
 
   const std::vector<std::string>& addresses() const { return addresses_; }

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -19,28 +20,22 @@ absl::Status CheckColumn(const v1::TensorSpec& spec, uint32_t count,
       " rows of ", TensorTypeName(spec), " have ", bytes));
 }
 
-using Parts = std::vector<const PendingBatch::Part*>;
-using Columns = const std::vector<ColumnBytes>& (SampleAnswer::*)() const;
-
-// Appends one column for each of `columns`, with the rows of all parts.
-void MergeColumns(const Parts& parts, Columns columns,
-                  std::vector<std::string>& to) {
-  const SampleAnswer& first = *parts.front()->answer;
-  uint64_t rows = 0;
-  for (const PendingBatch::Part* part : parts) rows += part->count;
-  for (size_t c = 0; c < (first.*columns)().size(); ++c) {
-    // Checked: the same in all answers.
-    const uint64_t row_bytes =
-        (first.*columns)()[c].size() / first.lists().slot_size();
-    std::string& column = to.emplace_back();
-    column.reserve(rows * row_bytes);
-    for (const PendingBatch::Part* part : parts) {
-      ((*part->answer).*columns)()[c].Read(
-          part->first_row * row_bytes, part->count * row_bytes,
-          [&column](absl::string_view piece) {
-            column.append(piece.data(), piece.size());
-          });
-    }
+// To the columns of the batch from column `first` on.
+void AppendColumns(const ArrivedPart& arrived,
+                   const std::vector<ColumnBytes>& columns, size_t first,
+                   uint32_t batch_size) {
+  std::vector<std::string>& to = arrived.batch->rows->columns;
+  const auto answered =
+      static_cast<uint64_t>(arrived.answer->lists().slot_size());
+  for (size_t c = 0; c < columns.size(); ++c) {
+    const uint64_t row_bytes = columns[c].size() / answered;
+    std::string& column = to[first + c];
+    column.reserve(batch_size * row_bytes);
+    columns[c].Read(arrived.first_row * row_bytes,
+                    arrived.part.count * row_bytes,
+                    [&column](absl::string_view piece) {
+                      column.append(piece.data(), piece.size());
+                    });
   }
 }
 
@@ -79,32 +74,31 @@ absl::Status CheckAnswer(const v1::TableSignature& signature, uint32_t count,
   return absl::OkStatus();
 }
 
-std::unique_ptr<SampleBatch> MergeParts(const PendingBatch& batch,
-                                        uint64_t size) {
-  Parts parts;
-  uint32_t rows = 0;
-  for (const PendingBatch::Part& part : batch.parts) {
-    if (part.count == 0) continue;
-    parts.push_back(&part);
-    rows += part.count;
+void AppendRows(const ArrivedPart& arrived, uint32_t batch_size) {
+  const PendingBatch::Part& part = arrived.part;
+  const SampleAnswer& answer = *arrived.answer;
+  const v1::SampleResponse& lists = answer.lists();
+  SampleBatch& rows = *arrived.batch->rows;
+  rows.keys.reserve(batch_size);
+  rows.scaled_probability.reserve(batch_size);
+  const double scale = part.share / lists.stats().mass();
+  for (uint32_t i = 0; i < part.count; ++i) {
+    const int j = static_cast<int>(arrived.first_row + i);
+    rows.keys.push_back({static_cast<uint32_t>(part.shard), lists.slot(j),
+                         lists.generation(j)});
+    rows.scaled_probability.push_back(scale * lists.mass(j));
   }
-  auto merged = std::make_unique<SampleBatch>();
-  merged->keys.reserve(rows);
-  merged->scaled_probability.reserve(rows);
-  for (const PendingBatch::Part* part : parts) {
-    const v1::SampleResponse& lists = part->answer->lists();
-    const double scale =
-        static_cast<double>(size) * part->share / lists.stats().mass();
-    for (uint32_t i = 0; i < part->count; ++i) {
-      const int j = static_cast<int>(part->first_row + i);
-      merged->keys.push_back({static_cast<uint32_t>(part->shard), lists.slot(j),
-                              lists.generation(j)});
-      merged->scaled_probability.push_back(scale * lists.mass(j));
-    }
+  const size_t items = answer.item_columns().size();
+  rows.columns.resize(items + answer.views().size());
+  AppendColumns(arrived, answer.item_columns(), 0, batch_size);
+  AppendColumns(arrived, answer.views(), items, batch_size);
+}
+
+std::unique_ptr<SampleBatch> Finish(PendingBatch& batch, uint64_t size) {
+  for (double& probability : batch.rows->scaled_probability) {
+    probability *= static_cast<double>(size);
   }
-  MergeColumns(parts, &SampleAnswer::item_columns, merged->columns);
-  MergeColumns(parts, &SampleAnswer::views, merged->columns);
-  return merged;
+  return std::move(batch.rows);
 }
 
 }  // namespace qfleet

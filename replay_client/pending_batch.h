@@ -1,5 +1,6 @@
-// A batch while its parts are being drawn by the shards, and how the parts
-// become one.
+// A batch while its rows are being drawn by the shards. They are copied to it
+// answer by answer, as these come: one is a few megabytes and in the caches
+// then, and its memory is free for the next.
 
 #ifndef QFLEET_REPLAY_CLIENT_PENDING_BATCH_H_
 #define QFLEET_REPLAY_CLIENT_PENDING_BATCH_H_
@@ -20,27 +21,39 @@ struct PendingBatch {
     int shard;
     uint32_t count;  // 0 once the shard was lost.
     double share;    // Of the shard in the masses that allotted this part.
-    // The rows [first_row, first_row + count) of an answer that may hold parts
-    // of other batches too.
-    std::shared_ptr<const SampleAnswer> answer;
-    uint32_t first_row;
   };
 
   uint32_t unallotted;   // Rows that no part stands for yet.
   uint32_t missing;      // Rows that are not here yet, the unallotted included.
   bool limited = false;  // Some part was held back by the rate limiter.
   std::vector<Part> parts;
+
+  // Those that are copied, for the thread that does it. A row's probability is
+  // the share that was used times its share within the shard; the batch has it
+  // scaled by 1, until Finish.
+  std::unique_ptr<SampleBatch> rows = std::make_unique<SampleBatch>();
+};
+
+// The rows [first_row, first_row + part.count) of an answer, which may hold
+// parts of other batches too.
+struct ArrivedPart {
+  std::shared_ptr<PendingBatch> batch;
+  PendingBatch::Part part;
+  std::shared_ptr<const SampleAnswer> answer;
+  uint32_t first_row;
+  bool last;  // The batch has all its rows with it.
 };
 
 // INTERNAL naming what is wrong with the answer to a draw of `count`.
 absl::Status CheckAnswer(const v1::TableSignature& signature, uint32_t count,
                          const SampleAnswer& answer);
 
-// Merges the parts, whose answers are checked. A row's probability is the
-// share that was used times its share within the shard; `size` is the number
-// of items in the cluster.
-std::unique_ptr<SampleBatch> MergeParts(const PendingBatch& batch,
-                                        uint64_t size);
+// Copies the rows, of an answer that is checked, to their batch, which will
+// have `batch_size`.
+void AppendRows(const ArrivedPart& arrived, uint32_t batch_size);
+
+// The batch after its last rows. `size` is the number of items in the cluster.
+std::unique_ptr<SampleBatch> Finish(PendingBatch& batch, uint64_t size);
 
 }  // namespace qfleet
 

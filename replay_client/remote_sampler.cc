@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -116,7 +117,7 @@ class RemoteSamplerImpl : public RemoteSampler {
   void Run();
   void GiveUpSilent(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FlushPriorities();
-  void MergeComplete() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void MergeArrived() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // A shard was connected or lost.
   void NoteConnection() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -266,7 +267,7 @@ void RemoteSamplerImpl::Run() {
     FlushPriorities();
     planner_.Plan(ready_.size(), absl::Now());
     metrics_.mass_age.Set(absl::ToDoubleSeconds(planner_.mass_age()));
-    MergeComplete();
+    MergeArrived();
   }
 }
 
@@ -295,14 +296,16 @@ void RemoteSamplerImpl::FlushPriorities() {
   metrics_.pending_seconds.Set(all.seconds);
 }
 
-void RemoteSamplerImpl::MergeComplete() {
-  while (std::shared_ptr<PendingBatch> batch = planner_.TakeComplete()) {
+void RemoteSamplerImpl::MergeArrived() {
+  while (std::optional<ArrivedPart> arrived = planner_.TakeArrived()) {
     const uint64_t size = planner_.stats().size();
+    std::unique_ptr<SampleBatch> batch;
     mutex_.Unlock();
-    std::unique_ptr<SampleBatch> merged = MergeParts(*batch, size);
-    batch.reset();  // Megabytes: not under the lock.
+    AppendRows(*arrived, options_.batch_size);
+    if (arrived->last) batch = Finish(*arrived->batch, size);
+    arrived.reset();  // Megabytes: not under the lock.
     mutex_.Lock();
-    ready_.push_back(std::move(merged));
+    if (batch != nullptr) ready_.push_back(std::move(batch));
   }
 }
 

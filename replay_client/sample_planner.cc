@@ -131,19 +131,19 @@ void SamplePlanner::Deal(const Request& request,
   for (const Ask& ask : request) {
     if (ask.count() == 0) continue;
     PendingBatch& batch = *ask.batch;
-    PendingBatch::Part& part = batch.parts[ask.part];
-    part.answer = answer;
-    part.first_row = row;
-    row += part.count;
+    const PendingBatch::Part& part = batch.parts[ask.part];
     batch.missing -= part.count;
-    if (batch.missing > 0) continue;
-    complete_.push_back(ask.batch);
+    const bool last = batch.missing == 0;
+    arrived_.push_back({ask.batch, part, answer, row, last});
+    row += part.count;
+    if (!last) continue;
+    ++complete_;
     pending_.erase(std::find(pending_.begin(), pending_.end(), ask.batch));
   }
 }
 
 void SamplePlanner::Plan(size_t ready, absl::Time now) {
-  const size_t have = pending_.size() + complete_.size() + ready;
+  const size_t have = pending_.size() + complete_ + ready;
   if (have + std::max(1u, options_.prefetch / 2) <= options_.prefetch) {
     for (size_t i = have; i < options_.prefetch; ++i) {
       auto batch = std::make_shared<PendingBatch>();
@@ -183,7 +183,7 @@ void SamplePlanner::AddParts(const std::shared_ptr<PendingBatch>& batch,
   while (count > 0) {
     const uint32_t rows = std::min(count, max_rows_);
     shards_[shard].to_send.push_back({batch, batch->parts.size()});
-    batch->parts.push_back({shard, rows, share, nullptr, 0});
+    batch->parts.push_back({shard, rows, share});
     count -= rows;
   }
 }
@@ -197,11 +197,12 @@ void SamplePlanner::Refresh(absl::Time now) {
   }
 }
 
-std::shared_ptr<PendingBatch> SamplePlanner::TakeComplete() {
-  if (complete_.empty()) return nullptr;
-  std::shared_ptr<PendingBatch> batch = std::move(complete_.front());
-  complete_.pop_front();
-  return batch;
+std::optional<ArrivedPart> SamplePlanner::TakeArrived() {
+  if (arrived_.empty()) return std::nullopt;
+  ArrivedPart arrived = std::move(arrived_.front());
+  arrived_.pop_front();
+  if (arrived.last) --complete_;
+  return arrived;
 }
 
 absl::Duration SamplePlanner::period() const {

@@ -5,7 +5,7 @@
 //   planner.Plan(ready, now);                   // now and then
 //   if (planner.HasRequest(shard)) planner.NextRequest(shard, draw);
 //   planner.Answer(shard, answer, now);         // in the requests' order
-//   while (auto batch = planner.TakeComplete()) ...
+//   while (auto arrived = planner.TakeArrived()) ...
 //
 // Thread-compatible.
 
@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -50,8 +51,8 @@ class SamplePlanner {
   // half of these are used up (so that one request asks for several), allots
   // what is not allotted, and asks idle shards for their stats.
   void Plan(size_t ready, absl::Time now);
-  // The next one that has all its rows, or nullptr.
-  std::shared_ptr<PendingBatch> TakeComplete();
+  // The next rows that are here, in the order in which they came.
+  std::optional<ArrivedPart> TakeArrived();
 
   // How soon Plan should run again if nothing happens.
   absl::Duration period() const;
@@ -97,7 +98,8 @@ class SamplePlanner {
   Random random_;
   std::vector<Shard> shards_;
   std::vector<std::shared_ptr<PendingBatch>> pending_;
-  std::deque<std::shared_ptr<PendingBatch>> complete_;
+  std::deque<ArrivedPart> arrived_;
+  size_t complete_ = 0;  // Batches whose last part is in arrived_.
   absl::Duration mass_age_;
 };
 

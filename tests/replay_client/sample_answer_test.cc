@@ -127,17 +127,21 @@ TEST(SampleAnswerTest, ABatchHasTheRowsOfItsPartsInTheirOrder) {
   Random random(3);
   const v1::SampleResponse first = RandomResponse(7, random);
   const v1::SampleResponse second = RandomResponse(5, random);
-  const auto part = [&random](int shard, const v1::SampleResponse& response,
-                              uint32_t first_row, uint32_t count) {
-    return PendingBatch::Part{
-        shard, count, 0.5,
-        *SampleAnswer::Decode(InPieces(response.SerializeAsString(), random)),
-        first_row};
+  const auto batch = std::make_shared<PendingBatch>();
+  const auto append = [&](int shard, const v1::SampleResponse& response,
+                          uint32_t first_row, uint32_t count) {
+    AppendRows(
+        {batch,
+         {shard, count, 0.5},
+         *SampleAnswer::Decode(InPieces(response.SerializeAsString(), random)),
+         first_row,
+         false},
+        7);
   };
-  PendingBatch batch = {};
-  batch.parts = {part(0, first, 2, 4), part(2, second, 0, 0),
-                 part(1, second, 3, 2), part(0, first, 0, 1)};
-  const std::unique_ptr<SampleBatch> merged = MergeParts(batch, 8);
+  append(0, first, 2, 4);
+  append(1, second, 3, 2);
+  append(0, first, 0, 1);
+  const std::unique_ptr<SampleBatch> merged = Finish(*batch, 8);
   ASSERT_EQ(merged->rows(), 7u);
   const auto rows = [](const std::string& column, size_t row_bytes,
                        size_t begin, size_t count) {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -35,6 +36,16 @@ SamplerOptions Options(int shards, uint32_t batch_size, uint32_t prefetch = 1) {
   item.set_name("action");
   item.set_dtype(v1::UINT8);
   return options;
+}
+
+// Copies what has come, up to the next whole batch; nullptr: there is none yet.
+std::unique_ptr<SampleBatch> TakeBatch(SamplePlanner& planner,
+                                       uint32_t batch_size) {
+  while (std::optional<ArrivedPart> arrived = planner.TakeArrived()) {
+    AppendRows(*arrived, batch_size);
+    if (arrived->last) return Finish(*arrived->batch, planner.stats().size());
+  }
+  return nullptr;
 }
 
 // Plays the shards: every draw is answered by rows of mass `mass`.
@@ -98,10 +109,9 @@ TEST_F(SamplePlannerTest, ProbabilityIsTheOneUsedHoweverStaleTheMass) {
         Rows(count, 0.5, Stats(shard_mass[shard], 150));
     ASSERT_TRUE(Answer(planner, shard, response).ok());
   }
-  auto batch = planner.TakeComplete();
-  ASSERT_NE(batch, nullptr);
-  EXPECT_EQ(planner.TakeComplete(), nullptr);
-  auto merged = MergeParts(*batch, planner.stats().size());
+  auto merged = TakeBatch(planner, 8);
+  ASSERT_NE(merged, nullptr);
+  EXPECT_EQ(TakeBatch(planner, 8), nullptr);
   ASSERT_EQ(merged->rows(), 8);
   EXPECT_EQ(merged->columns[0].size(), 8u);
   for (int j = 0; j < 8; ++j) {
@@ -149,9 +159,8 @@ TEST_F(SamplePlannerTest, LostPartIsAllottedAnewOverWhatIsLeft) {
   EXPECT_EQ(Next(planner, 1).count(), lost);
   rows = Rows(lost, 1, Stats(1, 10));
   ASSERT_TRUE(Answer(planner, 1, rows).ok());
-  auto batch = planner.TakeComplete();
-  ASSERT_NE(batch, nullptr);
-  auto merged = MergeParts(*batch, planner.stats().size());
+  auto merged = TakeBatch(planner, 8);
+  ASSERT_NE(merged, nullptr);
   ASSERT_EQ(merged->rows(), 8);
   for (const SampleKey& key : merged->keys) EXPECT_EQ(key.shard, 1u);
   // The first rows were drawn with half the cluster's mass, the rest with all.
@@ -208,8 +217,7 @@ TEST_F(SamplePlannerTest, RowsOfOneAnswerAreDealtToTheirBatches) {
   EXPECT_EQ(rows, 4u * 8);
   std::set<std::pair<uint32_t, uint32_t>> seen;
   int batches = 0;
-  while (std::shared_ptr<PendingBatch> batch = planner.TakeComplete()) {
-    std::unique_ptr<SampleBatch> merged = MergeParts(*batch, 4);
+  while (std::unique_ptr<SampleBatch> merged = TakeBatch(planner, 8)) {
     ASSERT_EQ(merged->rows(), 8);
     ASSERT_EQ(merged->columns[0].size(), 8u);
     for (int j = 0; j < 8; ++j) {
@@ -250,7 +258,7 @@ TEST_F(SamplePlannerTest, BatchThatCameInSeveralAnswersIsWhole) {
   planner.Connect(0, Stats(8, 4), now_);
   planner.Plan(0, now_);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(planner.TakeComplete(), nullptr);
+    EXPECT_EQ(TakeBatch(planner, 3), nullptr);
     ASSERT_EQ(Next(planner, 0).count(), 1u);
     v1::SampleResponse response = Rows(1, 2, Stats(8, 4));
     response.mutable_item_columns(0)->set_data(
@@ -258,9 +266,8 @@ TEST_F(SamplePlannerTest, BatchThatCameInSeveralAnswersIsWhole) {
     response.set_slot(0, i);
     ASSERT_TRUE(Answer(planner, 0, response).ok());
   }
-  auto batch = planner.TakeComplete();
-  ASSERT_NE(batch, nullptr);
-  auto merged = MergeParts(*batch, planner.stats().size());
+  auto merged = TakeBatch(planner, 3);
+  ASSERT_NE(merged, nullptr);
   ASSERT_EQ(merged->rows(), 3);
   ASSERT_EQ(merged->columns[0].size(), 3 * kRowBytes);
   for (int i = 0; i < 3; ++i) {
