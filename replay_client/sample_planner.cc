@@ -13,15 +13,18 @@ namespace {
 // totals of the others: while it waits, only its own inserts can free it.
 constexpr uint32_t kDrawTimeoutMs = 20;
 
-// Of one request, as in replay.proto, and of one answer. A row is copied four
-// times on its way (gathered, into and out of the socket, merged): an answer
-// that fits into the caches makes that cheap, lets the shard gather the next
-// one meanwhile, and needs no block of memory so large that the allocators of
-// both sides give it back each time.
+// Of one request, as in replay.proto.
 constexpr uint64_t kMaxDraw = 65536;
+// Of one answer: what many rows are cut into, and the most. A row is copied
+// four times on its way (gathered, into and out of the socket, merged), with
+// TLS ten times: an answer that fits into the caches makes that cheap, lets the
+// shard gather the next one meanwhile, and needs no block of memory so large
+// that the allocators of both sides give it back each time. One that is much
+// smaller costs more in wake-ups.
+constexpr uint64_t kAnswerBytes = 2 << 20;
 constexpr uint64_t kMaxAnswerBytes = 4 << 20;
 
-uint32_t MaxRows(const v1::TableSignature& signature) {
+uint32_t RowsIn(uint64_t bytes, const v1::TableSignature& signature) {
   uint64_t row_bytes = 1;
   for (const v1::TensorSpec& column : signature.item_columns()) {
     row_bytes += RowBytes(column);
@@ -30,7 +33,7 @@ uint32_t MaxRows(const v1::TableSignature& signature) {
     row_bytes += RowBytes(ViewTensor(signature, view));
   }
   return static_cast<uint32_t>(
-      std::clamp<uint64_t>(kMaxAnswerBytes / row_bytes, 1, kMaxDraw));
+      std::clamp<uint64_t>(bytes / row_bytes, 1, kMaxDraw));
 }
 
 // A shard with nothing to answer is asked for its stats so often while some
@@ -44,7 +47,8 @@ constexpr absl::Duration kIdlePeriod = absl::Milliseconds(100);
 SamplePlanner::SamplePlanner(const SamplerOptions& options)
     : options_(options),
       stats_(static_cast<int>(options.shards.size())),
-      max_rows_(MaxRows(options.signature)),
+      rows_(RowsIn(kAnswerBytes, options.signature)),
+      max_rows_(RowsIn(kMaxAnswerBytes, options.signature)),
       random_(options.seed),
       shards_(options.shards.size()) {}
 
@@ -75,9 +79,8 @@ void SamplePlanner::NextRequest(int shard, v1::SampleDraw& draw) {
   Shard& asked = shards_[shard];
   Request& request = asked.in_flight.emplace_back();
   uint32_t count = 0;
-  while (
-      !asked.to_send.empty() &&
-      (request.empty() || count + asked.to_send.front().count() <= max_rows_)) {
+  while (!asked.to_send.empty() &&
+         (request.empty() || count + asked.to_send.front().count() <= rows_)) {
     count += asked.to_send.front().count();
     request.push_back(std::move(asked.to_send.front()));
     asked.to_send.pop_front();
@@ -181,7 +184,7 @@ void SamplePlanner::AllotRows(const std::shared_ptr<PendingBatch>& batch,
 void SamplePlanner::AddParts(const std::shared_ptr<PendingBatch>& batch,
                              int shard, uint32_t count, double share) {
   while (count > 0) {
-    const uint32_t rows = std::min(count, max_rows_);
+    const uint32_t rows = count <= max_rows_ ? count : rows_;
     shards_[shard].to_send.push_back({batch, batch->parts.size()});
     batch->parts.push_back({shard, rows, share});
     count -= rows;

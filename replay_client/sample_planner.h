@@ -94,7 +94,8 @@ class SamplePlanner {
 
   const SamplerOptions options_;
   ClusterStats stats_;
-  const uint32_t max_rows_;  // Of a request.
+  const uint32_t rows_;      // Of a request, if there are many,
+  const uint32_t max_rows_;  // and the most.
   Random random_;
   std::vector<Shard> shards_;
   std::vector<std::shared_ptr<PendingBatch>> pending_;

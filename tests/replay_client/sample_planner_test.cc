@@ -236,16 +236,16 @@ TEST_F(SamplePlannerTest, RowsOfOneAnswerAreDealtToTheirBatches) {
 // message, which ends the stream; a batch of them in one is slow.
 TEST_F(SamplePlannerTest, LargeRowsAreAskedForInSeveralAnswers) {
   SamplerOptions options = Options(1, 512, 4);
-  // 28 kB a row: a batch is 14 MB, 148 rows fit in 4 MiB.
+  // 28 kB a row: a batch is 14 MB, 74 rows fit in 2 MiB, 148 in 4.
   options.signature.mutable_item_columns(0)->add_shape(84 * 84 * 4);
   SamplePlanner planner(options);
   planner.Connect(0, Stats(1, 1), now_);
   planner.Plan(0, now_);
   std::vector<uint32_t> counts;
   while (planner.HasRequest(0)) counts.push_back(Next(planner, 0).count());
-  ASSERT_EQ(counts.size(), 4u * 4);
+  ASSERT_EQ(counts.size(), 4u * 6);
   for (size_t i = 0; i < counts.size(); ++i) {
-    EXPECT_EQ(counts[i], i % 4 == 3 ? 512u - 3 * 148 : 148u);
+    EXPECT_EQ(counts[i], i % 6 == 5 ? 512u - 5 * 74 : 74u);
   }
 }
 
