@@ -15,11 +15,14 @@
 namespace qfleet::bench {
 
 // Fills sides[i].rounds with measure(i), `rounds` times, after one that is not
-// counted; every other round in reverse order.
+// counted, nor what it adds to cost_rounds; every other round in reverse order.
 template <typename Measure>
 absl::Status Alternate(int rounds, std::vector<Side>& sides,
                        const Measure& measure) {
   for (int round = -1; round < rounds; ++round) {
+    if (round == 0) {
+      for (Side& side : sides) side.cost_rounds.clear();
+    }
     for (size_t i = 0; i < sides.size(); ++i) {
       const size_t side = round % 2 == 0 ? i : sides.size() - 1 - i;
       QFLEET_ASSIGN_OR_RETURN(double value, measure(side));

@@ -13,7 +13,7 @@ void MoveAllThreads(const cpu_set_t& cores) {
     int thread = 0;
     if (absl::SimpleAtoi(entry.path().filename().string(), &thread)) {
       // One that has just ended has no need of it.
-      sched_setaffinity(thread, sizeof(cores), &cores);
+      (void)sched_setaffinity(thread, sizeof(cores), &cores);
     }
   }
 }

@@ -17,7 +17,7 @@ namespace {
 constexpr int kShardCounts[] = {1, 2, 4, 8};
 // How much above one shard's an item may cost and still count as equal.
 constexpr double kNoise = 1.1;
-// Rounds are longer: CPU time is counted in hundredths of a second.
+// Rounds are longer: what one costs at its ends shows less.
 constexpr int kLonger = 2;
 
 using MakeLoad = std::unique_ptr<Load> (*)(

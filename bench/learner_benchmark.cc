@@ -185,7 +185,6 @@ absl::StatusOr<Row> BesidePyTorch(const LearnerCase& learner_case,
         return rate;
       }));
   // Of the round that is not counted.
-  for (Side& side : row.sides) side.cost_rounds.erase(side.cost_rounds.begin());
   // The second is less changed by what else the machine does.
   row.checks = {
       {"times PyTorch", MedianRatio(row.sides[0].rounds, row.sides[1].rounds),
@@ -394,7 +393,6 @@ absl::StatusOr<Row> OverGrpc(const LearnerCase& learner_case,
       }));
   // Of the round that is not counted.
   waiting.erase(waiting.begin());
-  for (Side& side : row.sides) side.cost_rounds.erase(side.cost_rounds.begin());
   row.checks = {
       {"of the rate in memory",
        MedianRatio(row.sides[0].rounds, row.sides[1].rounds), true, 0.9},
@@ -434,11 +432,10 @@ absl::Status Measure(Flags flags) {
     report.Add(std::move(row));
   }
   report.PrintChecks();
-  return report.Write(flags.out,
-                      {{"date", date},
-                       {"libtorch", torch},
-                       {"rounds", flags.rounds},
-                       {"round_seconds", flags.round_seconds}});
+  return report.Write(flags.out, {{"date", date},
+                                  {"libtorch", torch},
+                                  {"rounds", flags.rounds},
+                                  {"round_seconds", flags.round_seconds}});
 }
 
 int Main(int argc, char** argv) {

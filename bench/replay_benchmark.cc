@@ -72,7 +72,8 @@ absl::Status Measure(Flags flags) {
       absl::FormatTime("%Y-%m-%d", absl::Now(), absl::UTCTimeZone());
   std::cout << MachineText() << ", " << date << ", median of "
             << flags.rows.rounds << " rounds of " << flags.round_seconds
-            << " s each side in turn\n\n";
+            << " s each side in turn"
+            << (flags.rows.split_cores ? "" : ", cores not split") << "\n\n";
   const std::vector<std::string> only =
       absl::StrSplit(flags.only, ',', absl::SkipEmpty());
   Report report;
@@ -84,7 +85,8 @@ absl::Status Measure(Flags flags) {
   report.PrintChecks();
   return report.Write(flags.out, {{"date", date},
                                   {"rounds", flags.rows.rounds},
-                                  {"round_seconds", flags.round_seconds}});
+                                  {"round_seconds", flags.round_seconds},
+                                  {"split_cores", flags.rows.split_cores}});
 }
 
 int Main(int argc, char** argv) {
@@ -93,6 +95,7 @@ int Main(int argc, char** argv) {
   TuneProcess();
   CLI::App app("A replay shard beside raw gRPC", "replay_benchmark");
   Flags flags;
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("--work_dir", flags.rows.places.work_dir,
                  "Folder for sockets and logs; its path must be short");
   app.add_option("--data_dir", flags.rows.places.data_dir,
@@ -100,8 +103,8 @@ int Main(int argc, char** argv) {
   app.add_option("--rows", flags.only, "Names, by commas; none: all");
   app.add_option("--rounds", flags.rows.rounds)->capture_default_str();
   app.add_flag("--split_cores,!--no_split_cores", flags.rows.split_cores,
-               "Clients and servers have cores of their own, for throughput "
-               "and cost");
+               "Clients and servers have cores of their own, for throughput, "
+               "cost and TLS");
   app.add_option("--round_seconds", flags.round_seconds)->capture_default_str();
   app.add_option("--certificates", flags.rows.certificates,
                  "Folder of scripts/make_test_certificates.sh, for tls_*");

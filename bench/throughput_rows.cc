@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -6,6 +7,7 @@
 #include "bench/load.h"
 #include "bench/rows.h"
 #include "common/status_macros.h"
+#include "replay_client/sample_planner.h"
 
 namespace qfleet::bench {
 namespace {
@@ -97,15 +99,18 @@ absl::StatusOr<Row> Sample(const RowOptions& options, const Shape& shape,
   QFLEET_ASSIGN_OR_RETURN(Comparison comparison, StartServers(options, shape));
   const std::vector<std::string>& addresses = comparison.shards->addresses();
   const uint64_t bytes = shape.SampledBytes() + kKeyBytes;
+  // Of a message, on all sides.
+  const uint32_t rows = std::min(kBatchSize, AnswerRows(shape.signature));
   comparison.Add("RemoteSampler", bytes,
                  MakeSamplerLoad(shape, addresses, kBatchSize, prefetch));
   comparison.Add("bare Sample stream", bytes,
-                 MakeBareSampleLoad(shape, addresses[0], kBatchSize));
-  comparison.Add("raw gRPC", bytes,
-                 MakeRawDownloadLoad(comparison.raw->address(),
-                                     bytes * kBatchSize, kBatchSize));
+                 MakeBareSampleLoad(shape, addresses[0], rows));
+  comparison.Add(
+      "raw gRPC", bytes,
+      MakeRawDownloadLoad(comparison.raw->address(), bytes * rows, rows));
   QFLEET_RETURN_IF_ERROR(Run(options, comparison));
   return RowOf(absl::StrCat("sample, ", shape.name, ", batch ", kBatchSize,
+                            ", messages of ", bytes * rows, " bytes",
                             StorageName(options)),
                "items/s", std::move(comparison.sides), least_ratio, least_rate);
 }

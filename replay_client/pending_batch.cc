@@ -94,7 +94,7 @@ void AppendRows(const ArrivedPart& arrived, uint32_t batch_size) {
   AppendColumns(arrived, answer.views(), items, batch_size);
 }
 
-std::unique_ptr<SampleBatch> Finish(PendingBatch& batch, uint64_t size) {
+std::unique_ptr<SampleBatch> FinishBatch(PendingBatch& batch, uint64_t size) {
   for (double& probability : batch.rows->scaled_probability) {
     probability *= static_cast<double>(size);
   }

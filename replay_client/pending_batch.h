@@ -28,9 +28,10 @@ struct PendingBatch {
   bool limited = false;  // Some part was held back by the rate limiter.
   std::vector<Part> parts;
 
-  // Those that are copied, for the thread that does it. A row's probability is
-  // the share that was used times its share within the shard; the batch has it
-  // scaled by 1, until Finish.
+  // Those that are copied. They belong to the thread that copies, all else to
+  // the planner, whoever may use that. A row's probability is the share that
+  // was used times its share within the shard; until FinishBatch it is not
+  // scaled.
   std::unique_ptr<SampleBatch> rows = std::make_unique<SampleBatch>();
 };
 
@@ -41,7 +42,8 @@ struct ArrivedPart {
   PendingBatch::Part part;
   std::shared_ptr<const SampleAnswer> answer;
   uint32_t first_row;
-  bool last;  // The batch has all its rows with it.
+  uint64_t size;  // Items in the cluster when the answer came.
+  bool last;      // The batch has all its rows with it.
 };
 
 // INTERNAL naming what is wrong with the answer to a draw of `count`.
@@ -52,8 +54,8 @@ absl::Status CheckAnswer(const v1::TableSignature& signature, uint32_t count,
 // have `batch_size`.
 void AppendRows(const ArrivedPart& arrived, uint32_t batch_size);
 
-// The batch after its last rows. `size` is the number of items in the cluster.
-std::unique_ptr<SampleBatch> Finish(PendingBatch& batch, uint64_t size);
+// The batch, to which its last rows were copied. `size` is theirs.
+std::unique_ptr<SampleBatch> FinishBatch(PendingBatch& batch, uint64_t size);
 
 }  // namespace qfleet
 

@@ -1,6 +1,6 @@
 // Threads: each shard's stream has one that sends and one that receives; a
-// coordinator plans and merges. The plan is under one mutex; payload is merged
-// outside it.
+// coordinator plans, and copies rows to their batches. The plan is under one
+// mutex; payload is copied outside it.
 
 #include "replay_client/remote_sampler.h"
 
@@ -117,7 +117,7 @@ class RemoteSamplerImpl : public RemoteSampler {
   void Run();
   void GiveUpSilent(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FlushPriorities();
-  void MergeArrived() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CopyArrived() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // A shard was connected or lost.
   void NoteConnection() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -267,7 +267,7 @@ void RemoteSamplerImpl::Run() {
     FlushPriorities();
     planner_.Plan(ready_.size(), absl::Now());
     metrics_.mass_age.Set(absl::ToDoubleSeconds(planner_.mass_age()));
-    MergeArrived();
+    CopyArrived();
   }
 }
 
@@ -296,16 +296,18 @@ void RemoteSamplerImpl::FlushPriorities() {
   metrics_.pending_seconds.Set(all.seconds);
 }
 
-void RemoteSamplerImpl::MergeArrived() {
+void RemoteSamplerImpl::CopyArrived() {
   while (std::optional<ArrivedPart> arrived = planner_.TakeArrived()) {
-    const uint64_t size = planner_.stats().size();
     std::unique_ptr<SampleBatch> batch;
     mutex_.Unlock();
     AppendRows(*arrived, options_.batch_size);
-    if (arrived->last) batch = Finish(*arrived->batch, size);
+    if (arrived->last) batch = FinishBatch(*arrived->batch, arrived->size);
     arrived.reset();  // Megabytes: not under the lock.
     mutex_.Lock();
-    if (batch != nullptr) ready_.push_back(std::move(batch));
+    if (batch == nullptr) continue;
+    ready_.push_back(std::move(batch));
+    // Shards that are quicker than this loop are not to run out of requests.
+    planner_.Plan(ready_.size(), absl::Now());
   }
 }
 

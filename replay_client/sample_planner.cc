@@ -16,11 +16,11 @@ constexpr uint32_t kDrawTimeoutMs = 20;
 // Of one request, as in replay.proto.
 constexpr uint64_t kMaxDraw = 65536;
 // Of one answer: what many rows are cut into, and the most. A row is copied
-// four times on its way (gathered, into and out of the socket, merged), with
-// TLS ten times: an answer that fits into the caches makes that cheap, lets the
-// shard gather the next one meanwhile, and needs no block of memory so large
-// that the allocators of both sides give it back each time. One that is much
-// smaller costs more in wake-ups.
+// four times on its way (gathered, into and out of the socket, to its batch),
+// with TLS ten times: an answer that fits into the caches makes that cheap,
+// lets the shard gather the next one meanwhile, and needs no block of memory so
+// large that the allocators of both sides give it back each time. One that is
+// much smaller costs more in wake-ups.
 constexpr uint64_t kAnswerBytes = 2 << 20;
 constexpr uint64_t kMaxAnswerBytes = 4 << 20;
 
@@ -44,11 +44,15 @@ constexpr absl::Duration kIdlePeriod = absl::Milliseconds(100);
 
 }  // namespace
 
+uint32_t AnswerRows(const v1::TableSignature& signature) {
+  return RowsIn(kAnswerBytes, signature);
+}
+
 SamplePlanner::SamplePlanner(const SamplerOptions& options)
     : options_(options),
       stats_(static_cast<int>(options.shards.size())),
-      rows_(RowsIn(kAnswerBytes, options.signature)),
-      max_rows_(RowsIn(kMaxAnswerBytes, options.signature)),
+      answer_rows_(AnswerRows(options.signature)),
+      max_answer_rows_(RowsIn(kMaxAnswerBytes, options.signature)),
       random_(options.seed),
       shards_(options.shards.size()) {}
 
@@ -80,7 +84,8 @@ void SamplePlanner::NextRequest(int shard, v1::SampleDraw& draw) {
   Request& request = asked.in_flight.emplace_back();
   uint32_t count = 0;
   while (!asked.to_send.empty() &&
-         (request.empty() || count + asked.to_send.front().count() <= rows_)) {
+         (request.empty() ||
+          count + asked.to_send.front().count() <= answer_rows_)) {
     count += asked.to_send.front().count();
     request.push_back(std::move(asked.to_send.front()));
     asked.to_send.pop_front();
@@ -137,7 +142,7 @@ void SamplePlanner::Deal(const Request& request,
     const PendingBatch::Part& part = batch.parts[ask.part];
     batch.missing -= part.count;
     const bool last = batch.missing == 0;
-    arrived_.push_back({ask.batch, part, answer, row, last});
+    arrived_.push_back({ask.batch, part, answer, row, stats_.size(), last});
     row += part.count;
     if (!last) continue;
     ++complete_;
@@ -184,7 +189,7 @@ void SamplePlanner::AllotRows(const std::shared_ptr<PendingBatch>& batch,
 void SamplePlanner::AddParts(const std::shared_ptr<PendingBatch>& batch,
                              int shard, uint32_t count, double share) {
   while (count > 0) {
-    const uint32_t rows = count <= max_rows_ ? count : rows_;
+    const uint32_t rows = count <= max_answer_rows_ ? count : answer_rows_;
     shards_[shard].to_send.push_back({batch, batch->parts.size()});
     batch->parts.push_back({shard, rows, share});
     count -= rows;

@@ -28,6 +28,9 @@
 
 namespace qfleet {
 
+// How many rows a shard is asked for at once, where there are many: some 2 MiB.
+uint32_t AnswerRows(const v1::TableSignature& signature);
+
 class SamplePlanner {
  public:
   explicit SamplePlanner(const SamplerOptions& options);
@@ -94,8 +97,8 @@ class SamplePlanner {
 
   const SamplerOptions options_;
   ClusterStats stats_;
-  const uint32_t rows_;      // Of a request, if there are many,
-  const uint32_t max_rows_;  // and the most.
+  const uint32_t answer_rows_;      // Of a request, where there are many,
+  const uint32_t max_answer_rows_;  // and the most.
   Random random_;
   std::vector<Shard> shards_;
   std::vector<std::shared_ptr<PendingBatch>> pending_;

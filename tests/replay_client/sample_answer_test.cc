@@ -135,13 +135,14 @@ TEST(SampleAnswerTest, ABatchHasTheRowsOfItsPartsInTheirOrder) {
          {shard, count, 0.5},
          *SampleAnswer::Decode(InPieces(response.SerializeAsString(), random)),
          first_row,
+         8,
          false},
         7);
   };
   append(0, first, 2, 4);
   append(1, second, 3, 2);
   append(0, first, 0, 1);
-  const std::unique_ptr<SampleBatch> merged = Finish(*batch, 8);
+  const std::unique_ptr<SampleBatch> merged = FinishBatch(*batch, 8);
   ASSERT_EQ(merged->rows(), 7u);
   const auto rows = [](const std::string& column, size_t row_bytes,
                        size_t begin, size_t count) {

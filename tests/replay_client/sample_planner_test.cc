@@ -43,7 +43,7 @@ std::unique_ptr<SampleBatch> TakeBatch(SamplePlanner& planner,
                                        uint32_t batch_size) {
   while (std::optional<ArrivedPart> arrived = planner.TakeArrived()) {
     AppendRows(*arrived, batch_size);
-    if (arrived->last) return Finish(*arrived->batch, planner.stats().size());
+    if (arrived->last) return FinishBatch(*arrived->batch, arrived->size);
   }
   return nullptr;
 }
@@ -154,6 +154,7 @@ TEST_F(SamplePlannerTest, LostPartIsAllottedAnewOverWhatIsLeft) {
   ASSERT_GT(lost, 0u);
   v1::SampleResponse rows = Rows(kept, 1, Stats(1, 10));
   ASSERT_TRUE(Answer(planner, 1, rows).ok());
+  EXPECT_EQ(TakeBatch(planner, 8), nullptr);  // Its rows are copied already.
   planner.Disconnect(0);
   planner.Plan(0, now_);
   EXPECT_EQ(Next(planner, 1).count(), lost);
@@ -197,6 +198,50 @@ TEST_F(SamplePlannerTest, RefillsToPrefetchOnceHalfIsUsedUpInOneRequest) {
   EXPECT_FALSE(planner.HasRequest(0));
 }
 
+// A batch whose rows are all here counts until they are taken.
+TEST_F(SamplePlannerTest, RowsThatAreNotCopiedYetAreNotAskedForAgain) {
+  SamplePlanner planner(Options(1, 8, 2));
+  planner.Connect(0, Stats(1, 1), now_);
+  planner.Plan(0, now_);
+  ASSERT_EQ(Next(planner, 0).count(), 16u);
+  ASSERT_TRUE(Answer(planner, 0, Rows(16, 1, Stats(1, 1))).ok());
+  planner.Plan(0, now_);
+  EXPECT_FALSE(planner.HasRequest(0));
+  ASSERT_NE(TakeBatch(planner, 8), nullptr);
+  planner.Plan(0, now_);
+  EXPECT_EQ(Next(planner, 0).count(), 8u);
+}
+
+// The last shard was lost before the rows were copied: the cluster had no items
+// then, all weights were 0 / 0.
+TEST_F(SamplePlannerTest, ALostShardsRowsKeepTheirProbabilities) {
+  SamplePlanner planner(Options(1, 8));
+  planner.Connect(0, Stats(1, 10), now_);
+  planner.Plan(0, now_);
+  Next(planner, 0);
+  ASSERT_TRUE(Answer(planner, 0, Rows(8, 0.5, Stats(2, 10))).ok());
+  planner.Disconnect(0);
+  auto batch = TakeBatch(planner, 8);
+  ASSERT_NE(batch, nullptr);
+  EXPECT_DOUBLE_EQ(batch->scaled_probability[0], 10 * 0.5 / 2);
+}
+
+// A table of keys and priorities alone.
+TEST_F(SamplePlannerTest, ASignatureNeedsNoColumns) {
+  SamplerOptions options = Options(1, 8);
+  options.signature.clear_item_columns();
+  SamplePlanner planner(options);
+  planner.Connect(0, Stats(1, 10), now_);
+  planner.Plan(0, now_);
+  v1::SampleResponse rows = Rows(Next(planner, 0).count(), 1, Stats(1, 10));
+  rows.clear_item_columns();
+  ASSERT_TRUE(Answer(planner, 0, rows).ok());
+  auto batch = TakeBatch(planner, 8);
+  ASSERT_NE(batch, nullptr);
+  EXPECT_EQ(batch->rows(), 8);
+  EXPECT_TRUE(batch->columns.empty());
+}
+
 // One answer for several batches: each row is in one of them.
 TEST_F(SamplePlannerTest, RowsOfOneAnswerAreDealtToTheirBatches) {
   SamplePlanner planner(Options(2, 8, 4));
@@ -210,7 +255,7 @@ TEST_F(SamplePlannerTest, RowsOfOneAnswerAreDealtToTheirBatches) {
     v1::SampleResponse response = Rows(count, 1, Stats(1, 1));
     for (uint32_t j = 0; j < count; ++j) {
       (*response.mutable_item_columns(0)->mutable_data())[j] =
-          static_cast<char>(j);
+          static_cast<char>(j + 100 * shard);
     }
     ASSERT_TRUE(Answer(planner, shard, response).ok());
   }
@@ -223,7 +268,7 @@ TEST_F(SamplePlannerTest, RowsOfOneAnswerAreDealtToTheirBatches) {
     for (int j = 0; j < 8; ++j) {
       // The column's row goes with its key.
       EXPECT_EQ(static_cast<uint32_t>(merged->columns[0][j]),
-                merged->keys[j].slot);
+                merged->keys[j].slot + 100 * merged->keys[j].shard);
       seen.insert({merged->keys[j].shard, merged->keys[j].slot});
     }
     ++batches;
