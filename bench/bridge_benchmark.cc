@@ -164,7 +164,6 @@ absl::StatusOr<Row> Measure(const Case& which, const Flags& flags) {
         row.sides[side].cost_rounds.push_back(cpu_us);
         return rate;
       }));
-  // Of the round that is not counted.
   // The second check hardly depends on what else the machine does.
   row.checks = {
       {"of SyncVectorEnv's rate",
@@ -191,9 +190,10 @@ absl::Status MeasureAll(Flags flags) {
     report.Add(std::move(row));
   }
   report.PrintChecks();
-  return report.Write(flags.out, {{"date", date},
-                                  {"rounds", flags.rounds},
-                                  {"round_seconds", flags.round_seconds}});
+  return report.Write(flags.out,
+                      {{"date", date},
+                       {"rounds", flags.rounds},
+                       {"round_seconds", flags.round_seconds}});
 }
 
 int Main(int argc, char** argv) {

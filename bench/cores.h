@@ -1,7 +1,7 @@
 // Processors for the two ends of a comparison, a little as if they were two
-// machines: the first half for this process, the second for its servers. On few cores
-// throughput is else a matter of where the scheduler puts which thread, and
-// rounds of the same code are up to five times apart.
+// machines: the first half for this process, the second for its servers. On few
+// cores throughput is else a matter of where the scheduler puts which thread,
+// and rounds of the same code are up to five times apart.
 
 #ifndef QFLEET_BENCH_CORES_H_
 #define QFLEET_BENCH_CORES_H_

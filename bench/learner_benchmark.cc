@@ -184,7 +184,6 @@ absl::StatusOr<Row> BesidePyTorch(const LearnerCase& learner_case,
         row.sides[side].cost_rounds.push_back(cpu_us);
         return rate;
       }));
-  // Of the round that is not counted.
   // The second is less changed by what else the machine does.
   row.checks = {
       {"times PyTorch", MedianRatio(row.sides[0].rounds, row.sides[1].rounds),
@@ -432,10 +431,11 @@ absl::Status Measure(Flags flags) {
     report.Add(std::move(row));
   }
   report.PrintChecks();
-  return report.Write(flags.out, {{"date", date},
-                                  {"libtorch", torch},
-                                  {"rounds", flags.rounds},
-                                  {"round_seconds", flags.round_seconds}});
+  return report.Write(flags.out,
+                      {{"date", date},
+                       {"libtorch", torch},
+                       {"rounds", flags.rounds},
+                       {"round_seconds", flags.round_seconds}});
 }
 
 int Main(int argc, char** argv) {

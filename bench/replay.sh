@@ -2,8 +2,8 @@
 # A replay shard beside raw gRPC, and what else is promised of it: throughput,
 # restart, cost over shards, insert latency. Prints tables in Markdown and
 # writes build/release/replay_benchmark.json. Takes about four and a half
-# minutes. For throughput, cost and TLS clients have one half of the processors and
-# servers the other, as on two machines; --no_split_cores leaves it to the
+# minutes. For throughput, cost and TLS clients have one half of the processors
+# and servers the other, as on two machines; --no_split_cores leaves it to the
 # scheduler.
 #
 #   bench/replay.sh [FLAG...]     flags of replay_benchmark, e.g.

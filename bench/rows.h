@@ -20,7 +20,7 @@ struct RowOptions {
   absl::Duration round = absl::Milliseconds(400);  // Of each side.
   bool durable = false;
   absl::Duration soak = absl::Seconds(600);
-  bool split_cores = true;   // bench/cores.h, for throughput and cost.
+  bool split_cores = true;   // bench/cores.h, where the row says so.
   std::string certificates;  // Folder of make_test_certificates.sh.
 };
 
