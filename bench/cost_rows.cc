@@ -1,6 +1,8 @@
 // Whether more shards make an item dearer: CPU time of all processes, client
 // included, for an item. All clusters run side by side and are measured in
-// turn; those that wait cost next to nothing.
+// turn; those that wait cost next to nothing. Appends also go to one shard of
+// the most alone: what all of these cost more is their taking turns on the
+// same processors.
 
 #include <memory>
 #include <utility>
@@ -45,6 +47,7 @@ absl::StatusOr<Row> Cost(const RowOptions& options, const Shape& shape,
                          const std::string& what, uint64_t items,
                          MakeLoad make_load) {
   std::vector<std::unique_ptr<Shards>> clusters;
+  std::vector<const Shards*> measured;  // Of each side.
   std::vector<std::unique_ptr<Load>> loads;
   std::vector<Side> sides;
   for (int count : kShardCounts) {
@@ -53,14 +56,21 @@ absl::StatusOr<Row> Cost(const RowOptions& options, const Shape& shape,
                                    count, options.durable));
     QFLEET_RETURN_IF_ERROR(Fill(shape, shards->addresses(), items * 4 / 3));
     loads.push_back(make_load(shape, shards->addresses()));
+    measured.push_back(shards.get());
     clusters.push_back(std::move(shards));
     sides.push_back({absl::StrCat(count, count == 1 ? " shard" : " shards")});
   }
+  const size_t most = sides.size() - 1;
+  if (make_load == Writer) {
+    loads.push_back(make_load(shape, {measured[most]->addresses()[0]}));
+    measured.push_back(measured[most]);
+    sides.push_back({absl::StrCat("1 of ", sides[most].name, " alone")});
+  }
   const auto measure = [&](size_t side) -> absl::StatusOr<double> {
-    const double before = OwnCpuSeconds() + clusters[side]->CpuSeconds();
+    const double before = OwnCpuSeconds() + measured[side]->CpuSeconds();
     QFLEET_ASSIGN_OR_RETURN(Moved moved,
                             loads[side]->Run(kLonger * options.round));
-    const double after = OwnCpuSeconds() + clusters[side]->CpuSeconds();
+    const double after = OwnCpuSeconds() + measured[side]->CpuSeconds();
     return (after - before) / moved.items * 1e6;
   };
   QFLEET_RETURN_IF_ERROR(Alternate(options.rounds, sides, measure));
@@ -70,9 +80,9 @@ absl::StatusOr<Row> Cost(const RowOptions& options, const Shape& shape,
              {},
              ""};
   const Side& one = row.sides.front();
-  const Side& most = row.sides.back();
-  row.checks.push_back({absl::StrCat(most.name, " / ", one.name),
-                        MedianRatio(most.rounds, one.rounds), false, kNoise});
+  const Side& all = row.sides[most];
+  row.checks.push_back({absl::StrCat(all.name, " / ", one.name),
+                        MedianRatio(all.rounds, one.rounds), false, kNoise});
   return row;
 }
 
