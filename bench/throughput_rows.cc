@@ -99,8 +99,10 @@ absl::StatusOr<Row> Sample(const RowOptions& options, const Shape& shape,
   QFLEET_ASSIGN_OR_RETURN(Comparison comparison, StartServers(options, shape));
   const std::vector<std::string>& addresses = comparison.shards->addresses();
   const uint64_t bytes = shape.SampledBytes() + kKeyBytes;
-  // Of a message, on all sides.
-  const uint32_t rows = std::min(kBatchSize, AnswerRows(shape.signature));
+  // Of a message, on all sides: the sampler asks for half its batches at once,
+  // and for large rows in several answers.
+  const uint32_t rows =
+      std::min(kBatchSize * (prefetch / 2), AnswerRows(shape.signature));
   comparison.Add("RemoteSampler", bytes,
                  MakeSamplerLoad(shape, addresses, kBatchSize, prefetch));
   comparison.Add("bare Sample stream", bytes,

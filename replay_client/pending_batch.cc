@@ -75,7 +75,7 @@ absl::Status CheckAnswer(const v1::TableSignature& signature, uint32_t count,
 }
 
 void AppendRows(const ArrivedPart& arrived, uint32_t batch_size) {
-  const PendingBatch::Part& part = arrived.part;
+  const BatchPart& part = arrived.part;
   const SampleAnswer& answer = *arrived.answer;
   const v1::SampleResponse& lists = answer.lists();
   SampleBatch& rows = *arrived.batch->rows;

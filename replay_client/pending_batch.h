@@ -16,17 +16,17 @@
 
 namespace qfleet {
 
-struct PendingBatch {
-  struct Part {
-    int shard;
-    uint32_t count;  // 0 once the shard was lost.
-    double share;    // Of the shard in the masses that allotted this part.
-  };
+// Rows of a batch that a shard is asked for.
+struct BatchPart {
+  int shard = 0;
+  uint32_t count = 0;
+  double share = 0;  // Of the shard in the masses that allotted this part.
+};
 
+struct PendingBatch {
   uint32_t unallotted;   // Rows that no part stands for yet.
   uint32_t missing;      // Rows that are not here yet, the unallotted included.
   bool limited = false;  // Some part was held back by the rate limiter.
-  std::vector<Part> parts;
 
   // Those that are copied. They belong to the thread that copies, all else to
   // the planner, whoever may use that. A row's probability is the share that
@@ -39,7 +39,7 @@ struct PendingBatch {
 // parts of other batches too.
 struct ArrivedPart {
   std::shared_ptr<PendingBatch> batch;
-  PendingBatch::Part part;
+  BatchPart part;
   std::shared_ptr<const SampleAnswer> answer;
   uint32_t first_row;
   uint64_t size;  // Items in the cluster when the answer came.

@@ -306,8 +306,9 @@ void RemoteSamplerImpl::CopyArrived() {
     mutex_.Lock();
     if (batch == nullptr) continue;
     ready_.push_back(std::move(batch));
-    // Shards that are quicker than this loop are not to run out of requests.
-    planner_.Plan(ready_.size(), absl::Now());
+    // The rest after all else has had its turn, however quick the shards are.
+    work_ = true;
+    return;
   }
 }
 

@@ -74,9 +74,7 @@ void SamplePlanner::Disconnect(int shard) {
 
 void SamplePlanner::Unallot(const Ask& ask) {
   if (ask.batch == nullptr) return;
-  PendingBatch::Part& part = ask.batch->parts[ask.part];
-  ask.batch->unallotted += part.count;
-  part.count = 0;
+  ask.batch->unallotted += ask.count();
 }
 
 void SamplePlanner::NextRequest(int shard, v1::SampleDraw& draw) {
@@ -135,23 +133,25 @@ void SamplePlanner::AskAgain(Shard& asked, const Request& request,
 
 void SamplePlanner::Deal(const Request& request,
                          const std::shared_ptr<const SampleAnswer>& answer) {
+  const uint64_t size = stats_.size();
   uint32_t row = 0;
   for (const Ask& ask : request) {
     if (ask.count() == 0) continue;
-    PendingBatch& batch = *ask.batch;
-    const PendingBatch::Part& part = batch.parts[ask.part];
-    batch.missing -= part.count;
-    const bool last = batch.missing == 0;
-    arrived_.push_back({ask.batch, part, answer, row, stats_.size(), last});
-    row += part.count;
+    ask.batch->missing -= ask.count();
+    const bool last = ask.batch->missing == 0;
+    arrived_.push_back({ask.batch, ask.part, answer, row, size, last});
+    row += ask.count();
     if (!last) continue;
-    ++complete_;
     pending_.erase(std::find(pending_.begin(), pending_.end(), ask.batch));
   }
 }
 
 void SamplePlanner::Plan(size_t ready, absl::Time now) {
-  const size_t have = pending_.size() + complete_ + ready;
+  // Batches whose last rows are here, but not taken.
+  const auto complete = static_cast<size_t>(
+      std::count_if(arrived_.begin(), arrived_.end(),
+                    [](const ArrivedPart& part) { return part.last; }));
+  const size_t have = pending_.size() + complete + ready;
   if (have + std::max(1u, options_.prefetch / 2) <= options_.prefetch) {
     for (size_t i = have; i < options_.prefetch; ++i) {
       auto batch = std::make_shared<PendingBatch>();
@@ -190,8 +190,7 @@ void SamplePlanner::AddParts(const std::shared_ptr<PendingBatch>& batch,
                              int shard, uint32_t count, double share) {
   while (count > 0) {
     const uint32_t rows = count <= max_answer_rows_ ? count : answer_rows_;
-    shards_[shard].to_send.push_back({batch, batch->parts.size()});
-    batch->parts.push_back({shard, rows, share});
+    shards_[shard].to_send.push_back({batch, {shard, rows, share}});
     count -= rows;
   }
 }
@@ -209,7 +208,6 @@ std::optional<ArrivedPart> SamplePlanner::TakeArrived() {
   if (arrived_.empty()) return std::nullopt;
   ArrivedPart arrived = std::move(arrived_.front());
   arrived_.pop_front();
-  if (arrived.last) --complete_;
   return arrived;
 }
 

@@ -68,13 +68,11 @@ class SamplePlanner {
   bool waits_for(int shard) const { return !shards_[shard].in_flight.empty(); }
 
  private:
-  // Part `part` of `batch`, or just the stats if that is null.
+  // A part of `batch`, or just the stats if that is null.
   struct Ask {
     std::shared_ptr<PendingBatch> batch;
-    size_t part = 0;
-    uint32_t count() const {
-      return batch == nullptr ? 0 : batch->parts[part].count;
-    }
+    BatchPart part;
+    uint32_t count() const { return part.count; }
   };
   // What goes out as one draw. Its rows are independent, so that they can be
   // dealt to its parts in order.
@@ -103,7 +101,6 @@ class SamplePlanner {
   std::vector<Shard> shards_;
   std::vector<std::shared_ptr<PendingBatch>> pending_;
   std::deque<ArrivedPart> arrived_;
-  size_t complete_ = 0;  // Batches whose last part is in arrived_.
   absl::Duration mass_age_;
 };
 
