@@ -2,12 +2,14 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <utility>
@@ -20,7 +22,8 @@
 namespace qfleet::bench {
 
 ChildProcess::ChildProcess(const std::vector<std::string>& command,
-                           std::string log, const cpu_set_t* cores)
+                           std::string log, const cpu_set_t* cores,
+                           bool fixed_addresses)
     : log_(std::move(log)) {
   std::vector<char*> arguments;
   for (const std::string& argument : command) {
@@ -35,6 +38,10 @@ ChildProcess::ChildProcess(const std::vector<std::string>& command,
       open(log_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   dup2(out, STDOUT_FILENO);
   dup2(out, STDERR_FILENO);
+  if (fixed_addresses && personality(ADDR_NO_RANDOMIZE) < 0) {
+    perror("personality");  // Some containers forbid it.
+    _exit(127);
+  }
   execv(arguments[0], arguments.data());
   _exit(127);
 }

@@ -18,10 +18,11 @@ namespace qfleet::bench {
 // Thread-compatible.
 class ChildProcess {
  public:
-  // Runs `command`, on `cores` if they are given; what it prints goes to the
+  // Runs `command`, on `cores` if they are given, with `fixed_addresses` at
+  // those that all processes of the program have; what it prints goes to the
   // file `log`.
   ChildProcess(const std::vector<std::string>& command, std::string log,
-               const cpu_set_t* cores = nullptr);
+               const cpu_set_t* cores = nullptr, bool fixed_addresses = false);
   // SIGKILL, if it still runs.
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;

@@ -1,9 +1,16 @@
 // Whether more shards make an item dearer: CPU time of all processes, client
-// included, for an item. All clusters run side by side and are measured in
-// turn; those that wait cost next to nothing. Appends also go to one shard of
-// the most alone: what all of these cost more is their taking turns on the
-// same processors.
+// included, for an item; and whether more raw gRPC servers do, that get or give
+// messages of the same size. All servers run side by side and are measured in
+// turn; those that wait cost next to nothing.
+//
+// Eight processes that take turns on one processor also share its branch
+// predictor, which knows each jump by its address: with addresses that differ
+// from process to process none finds what it has learned. That is no cost of
+// sharding, where shards have processors of their own, and so all have the same
+// addresses here; one side shows what random ones make of it.
 
+#include <algorithm>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -12,77 +19,158 @@
 #include "bench/load.h"
 #include "bench/rows.h"
 #include "common/status_macros.h"
+#include "replay_client/sample_planner.h"
 
 namespace qfleet::bench {
 namespace {
 
-constexpr int kShardCounts[] = {1, 2, 4, 8};
+constexpr int kFewest = 1;
+constexpr int kMost = 8;
 // How much above one shard's an item may cost and still count as equal.
 constexpr double kNoise = 1.1;
-// Rounds are longer: what one costs at its ends shows less.
-constexpr int kLonger = 2;
 
-using MakeLoad = std::unique_ptr<Load> (*)(
-    const Shape& shape, const std::vector<std::string>& addresses);
+// What the items of a row do.
+struct Kind {
+  std::string what;
+  std::unique_ptr<Load> (*client)(const Shape& shape,
+                                  const std::vector<std::string>& addresses);
+  std::unique_ptr<Load> (*raw)(const Shape& shape, const std::string& address);
+};
 
-std::unique_ptr<Load> Writer(const Shape& shape,
-                             const std::vector<std::string>& addresses) {
-  // Two environments for each of the most shards; batches as large as in the
-  // rows of throughput.
-  return MakeWriterLoad(
-      shape, addresses,
-      {.streams = 16, .batch_steps = 512, .max_unacknowledged_steps = 2048});
+// Two environments for each of the most shards; batches as large as in the
+// rows of throughput.
+constexpr AppendOptions kAppend = {
+    .streams = 2 * kMost, .batch_steps = 512, .max_unacknowledged_steps = 2048};
+
+Kind Append() {
+  return {"append",
+          [](const Shape& shape, const std::vector<std::string>& addresses) {
+            return MakeWriterLoad(shape, addresses, kAppend);
+          },
+          [](const Shape& shape, const std::string& address) {
+            return MakeRawUploadLoad(
+                address, BatchWireBytes(shape, kAppend),
+                static_cast<double>(kAppend.StepsInBatch(shape)),
+                kAppend.Window(shape));
+          }};
 }
 
-std::unique_ptr<Load> Sampler(const Shape& shape,
-                              const std::vector<std::string>& addresses) {
-  // As many rows in a request, however many shards share a batch: else it is
-  // the number of messages that is measured.
-  const auto shards = static_cast<uint32_t>(addresses.size());
-  return MakeSamplerLoad(shape, addresses, 512,
-                         shape.n_step > 1 ? 2 : 8 * shards);
+constexpr uint32_t kBatchSize = 512;
+
+// Batches ahead of one shard.
+uint32_t Prefetch(const Shape& shape) { return shape.n_step > 1 ? 2 : 8; }
+
+Kind Sample() {
+  return {"sample, batch 512",
+          [](const Shape& shape, const std::vector<std::string>& addresses) {
+            // As many small rows in a request, however many shards share a
+            // batch: else it is the number of messages that is measured.
+            const auto shards = static_cast<uint32_t>(addresses.size());
+            return MakeSamplerLoad(
+                shape, addresses, kBatchSize,
+                Prefetch(shape) * (shape.n_step > 1 ? 1 : shards));
+          },
+          [](const Shape& shape, const std::string& address) {
+            const uint32_t rows = std::min(kBatchSize * Prefetch(shape) / 2,
+                                           AnswerRows(shape.signature));
+            return MakeRawDownloadLoad(address, rows * shape.SampledBytes(),
+                                       rows);
+          }};
+}
+
+// The servers of one side.
+struct Servers {
+  std::function<std::unique_ptr<Load>()> make_load;
+  std::function<double()> cpu_seconds;
+};
+
+absl::StatusOr<Servers> StartShards(const RowOptions& options,
+                                    const Shape& shape, uint64_t items,
+                                    const Kind& kind, int count,
+                                    bool fixed_addresses) {
+  Places places = options.places;
+  places.fixed_addresses = fixed_addresses;
+  QFLEET_ASSIGN_OR_RETURN(std::shared_ptr<Shards> shards,
+                          Shards::Start(places, TableOf(shape, items, count),
+                                        count, options.durable));
+  QFLEET_RETURN_IF_ERROR(Fill(shape, shards->addresses(), items * 4 / 3));
+  return Servers{
+      [shards, shape, kind] { return kind.client(shape, shards->addresses()); },
+      [shards] { return shards->CpuSeconds(); }};
+}
+
+absl::StatusOr<Servers> StartRaw(const RowOptions& options, const Shape& shape,
+                                 const Kind& kind, int count) {
+  Places places = options.places;
+  places.fixed_addresses = true;
+  std::vector<std::shared_ptr<RawServer>> servers;
+  for (int i = 0; i < count; ++i) {
+    QFLEET_ASSIGN_OR_RETURN(servers.emplace_back(), RawServer::Start(places));
+  }
+  const auto make_load = [servers, shape, kind] {
+    std::vector<std::unique_ptr<Load>> loads;
+    for (const auto& server : servers) {
+      loads.push_back(kind.raw(shape, server->address()));
+    }
+    return MakeTogetherLoad(std::move(loads));
+  };
+  const auto cpu_seconds = [servers] {
+    double seconds = 0;
+    for (const auto& server : servers) seconds += server->CpuSeconds();
+    return seconds;
+  };
+  return Servers{make_load, cpu_seconds};
+}
+
+// CPU us of an item. The client is made anew each time: gRPC lets any waiting
+// thread of a process take what comes for another, so that those of idle
+// clients would be part of the figure.
+absl::StatusOr<double> Measure(const Servers& servers, absl::Duration round) {
+  const std::unique_ptr<Load> load = servers.make_load();
+  QFLEET_RETURN_IF_ERROR(load->Run(round / 4).status());
+  const double before = OwnCpuSeconds() + servers.cpu_seconds();
+  QFLEET_ASSIGN_OR_RETURN(const Moved moved, load->Run(round));
+  const double after = OwnCpuSeconds() + servers.cpu_seconds();
+  return (after - before) / moved.items * 1e6;
+}
+
+Check Ratio(const Side& all, const Side& one) {
+  return {absl::StrCat(all.name, " / ", one.name),
+          MedianRatio(all.rounds, one.rounds), false, kNoise};
 }
 
 absl::StatusOr<Row> Cost(const RowOptions& options, const Shape& shape,
-                         const std::string& what, uint64_t items,
-                         MakeLoad make_load) {
-  std::vector<std::unique_ptr<Shards>> clusters;
-  std::vector<const Shards*> measured;  // Of each side.
-  std::vector<std::unique_ptr<Load>> loads;
+                         uint64_t items, const Kind& kind) {
+  std::vector<Servers> servers;
   std::vector<Side> sides;
-  for (int count : kShardCounts) {
-    QFLEET_ASSIGN_OR_RETURN(
-        auto shards, Shards::Start(options.places, TableOf(shape, items, count),
-                                   count, options.durable));
-    QFLEET_RETURN_IF_ERROR(Fill(shape, shards->addresses(), items * 4 / 3));
-    loads.push_back(make_load(shape, shards->addresses()));
-    measured.push_back(shards.get());
-    clusters.push_back(std::move(shards));
-    sides.push_back({absl::StrCat(count, count == 1 ? " shard" : " shards")});
-  }
-  const size_t most = sides.size() - 1;
-  if (make_load == Writer) {
-    loads.push_back(make_load(shape, {measured[most]->addresses()[0]}));
-    measured.push_back(measured[most]);
-    sides.push_back({absl::StrCat("1 of ", sides[most].name, " alone")});
-  }
-  const auto measure = [&](size_t side) -> absl::StatusOr<double> {
-    const double before = OwnCpuSeconds() + measured[side]->CpuSeconds();
-    QFLEET_ASSIGN_OR_RETURN(Moved moved,
-                            loads[side]->Run(kLonger * options.round));
-    const double after = OwnCpuSeconds() + measured[side]->CpuSeconds();
-    return (after - before) / moved.items * 1e6;
+  const auto add = [&](const std::string& name,
+                       absl::StatusOr<Servers> started) -> absl::Status {
+    QFLEET_RETURN_IF_ERROR(started.status());
+    servers.push_back(*std::move(started));
+    sides.push_back({name});
+    return absl::OkStatus();
   };
-  QFLEET_RETURN_IF_ERROR(Alternate(options.rounds, sides, measure));
-  Row row = {absl::StrCat("cost, ", what, ", ", shape.name),
+  for (int count : {kFewest, kMost}) {
+    QFLEET_RETURN_IF_ERROR(
+        add(absl::StrCat(count, count == 1 ? " shard" : " shards"),
+            StartShards(options, shape, items, kind, count, true)));
+  }
+  QFLEET_RETURN_IF_ERROR(
+      add(absl::StrCat(kMost, " shards, random addresses"),
+          StartShards(options, shape, items, kind, kMost, false)));
+  for (int count : {kFewest, kMost}) {
+    QFLEET_RETURN_IF_ERROR(add(absl::StrCat(count, " raw gRPC"),
+                               StartRaw(options, shape, kind, count)));
+  }
+  QFLEET_RETURN_IF_ERROR(Alternate(options.rounds, sides, [&](size_t side) {
+    return Measure(servers[side], options.round);
+  }));
+  Row row = {absl::StrCat("cost, ", kind.what, ", ", shape.name),
              "CPU us/item",
              std::move(sides),
              {},
              ""};
-  const Side& one = row.sides.front();
-  const Side& all = row.sides[most];
-  row.checks.push_back({absl::StrCat(all.name, " / ", one.name),
-                        MedianRatio(all.rounds, one.rounds), false, kNoise});
+  row.checks.push_back(Ratio(row.sides[1], row.sides[0]));
   return row;
 }
 
@@ -92,19 +180,19 @@ constexpr uint64_t kAtariItems = 20000;
 }  // namespace
 
 absl::StatusOr<Row> CostSmallAppend(const RowOptions& options) {
-  return Cost(options, SmallShape(), "append", kSmallItems, Writer);
+  return Cost(options, SmallShape(), kSmallItems, Append());
 }
 
 absl::StatusOr<Row> CostSmallSample(const RowOptions& options) {
-  return Cost(options, SmallShape(), "sample, batch 512", kSmallItems, Sampler);
+  return Cost(options, SmallShape(), kSmallItems, Sample());
 }
 
 absl::StatusOr<Row> CostAtariAppend(const RowOptions& options) {
-  return Cost(options, AtariShape(), "append", kAtariItems, Writer);
+  return Cost(options, AtariShape(), kAtariItems, Append());
 }
 
 absl::StatusOr<Row> CostAtariSample(const RowOptions& options) {
-  return Cost(options, AtariShape(), "sample, batch 512", kAtariItems, Sampler);
+  return Cost(options, AtariShape(), kAtariItems, Sample());
 }
 
 }  // namespace qfleet::bench

@@ -80,6 +80,12 @@ std::unique_ptr<Load> MakeRawUploadLoad(const std::string& address,
                                         uint64_t message_bytes, double items,
                                         uint64_t window);
 
+// ------------------------------------------------------------------- all ---
+
+// The loads at the same time, each in a thread of its own.
+std::unique_ptr<Load> MakeTogetherLoad(
+    std::vector<std::unique_ptr<Load>> loads);
+
 }  // namespace qfleet::bench
 
 #endif  // QFLEET_BENCH_LOAD_H_

@@ -89,7 +89,8 @@ absl::Status Shards::StartProcesses() {
       command.push_back(absl::StrCat("--data_dir=", data));
     }
     processes_.push_back(std::make_unique<ChildProcess>(
-        command, absl::StrCat(folder, "/", s, ".log"), places_.server_cores()));
+        command, absl::StrCat(folder, "/", s, ".log"), places_.server_cores(),
+        places_.fixed_addresses));
   }
   for (size_t s = 0; s < processes_.size(); ++s) {
     QFLEET_RETURN_IF_ERROR(processes_[s]->AwaitReady(
@@ -169,7 +170,8 @@ absl::StatusOr<std::unique_ptr<RawServer>> RawServer::Start(
           absl::StrCat(places.bin_dir, "/replay_benchmark"),
           absl::StrCat("--raw_server=", server->address()),
           absl::StrCat("--ready_file=", ready)},
-      absl::StrCat(path, ".log"), places.server_cores());
+      absl::StrCat(path, ".log"), places.server_cores(),
+      places.fixed_addresses);
   QFLEET_RETURN_IF_ERROR(server->process_->AwaitReady(ready, kPatience));
   return server;
 }

@@ -23,6 +23,7 @@ struct Places {
   std::string work_dir;
   std::string data_dir;               // Empty: no durable shards.
   const SplitCores* cores = nullptr;  // Of servers; none: all.
+  bool fixed_addresses = false;       // Servers without ASLR.
 
   const cpu_set_t* server_cores() const {
     return cores == nullptr ? nullptr : &cores->servers();

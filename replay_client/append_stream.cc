@@ -30,7 +30,7 @@ AppendStream::AppendStream(const Options& options)
       method_("/qfleet.v1.Replay/Append",
               grpc::internal::RpcMethod::BIDI_STREAMING, channel_),
       away_since_(absl::Now()),
-      stream_(this) {}
+      stream_(this, options.queue) {}
 
 absl::Status AppendStream::status() const {
   absl::MutexLock lock(&mutex_);
@@ -113,10 +113,13 @@ void AppendStream::Send(v1::AppendBatch batch, const BatchSize& size) {
   const uint64_t sequence = batch.sequence();
   const auto items = static_cast<uint64_t>(batch.item_first_size());
   grpc::ByteBuffer request = EncodeAppend(std::move(batch));
-  absl::MutexLock lock(&mutex_);
-  pending_.push_back({std::move(request), sequence, items, size, false});
-  pending_size_.bytes += size.bytes;
-  pending_size_.steps += size.steps;
+  {
+    absl::MutexLock lock(&mutex_);
+    pending_.push_back({std::move(request), sequence, items, size, false});
+    pending_size_.bytes += size.bytes;
+    pending_size_.steps += size.steps;
+  }
+  stream_.Poke();
 }
 
 void AppendStream::AddTo(WriterStats& stats) const {
@@ -142,13 +145,12 @@ void AppendStream::Stop() {
 void AppendStream::Fail(const absl::Status& status) {
   if (!status_.ok()) return;  // The first reason stays.
   status_ = status;
-  failed_.store(true, std::memory_order_release);
+  options_.failed->store(true, std::memory_order_release);
 }
 
 void AppendStream::OnOpen(v1::AppendResponse& response) {
   absl::MutexLock lock(&mutex_);
   ++opened_;
-  broken_ = false;
   // Their own acknowledgement, which was lost with the connection, would have
   // said which were stored.
   stats_.items_unconfirmed += Acknowledge(response.sequence());
@@ -160,11 +162,7 @@ void AppendStream::OnOpen(v1::AppendResponse& response) {
 
 const grpc::ByteBuffer* AppendStream::NextRequest() {
   absl::MutexLock lock(&mutex_);
-  auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return broken_ || next_ < pending_.size();
-  };
-  mutex_.Await(absl::Condition(&ready));
-  if (broken_) return nullptr;
+  if (next_ >= pending_.size()) return nullptr;
   Pending& pending = pending_[next_++];
   if (pending.sent) ++stats_.batches_resent;
   pending.sent = true;
@@ -189,11 +187,6 @@ uint64_t AppendStream::Acknowledge(uint64_t sequence) {
     if (next_ > 0) --next_;
   }
   return items;
-}
-
-void AppendStream::OnBroken() {
-  absl::MutexLock lock(&mutex_);
-  broken_ = true;
 }
 
 void AppendStream::OnClose(const absl::Status& status) {

@@ -21,6 +21,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "qfleet/v1/replay.grpc.pb.h"
 #include "replay_client/batch_builder.h"
+#include "replay_client/call_queue.h"
 #include "replay_client/persistent_stream.h"
 #include "replay_client/remote_writer.h"
 
@@ -34,6 +35,8 @@ class AppendStream
     v1::AppendOpen open;
     uint64_t max_unacknowledged_bytes = 0;
     uint64_t max_unacknowledged_steps = 0;
+    CallQueue* queue;           // Whose thread sends and reads.
+    std::atomic<bool>* failed;  // Becomes true when status() is an error.
   };
 
   // Connects in the background.
@@ -45,8 +48,6 @@ class AppendStream
   // True between the shard's answer to `open` and the connection's end.
   bool connected() const { return connected_.load(std::memory_order_relaxed); }
 
-  // Cheap; what made it fail is status().
-  bool failed() const { return failed_.load(std::memory_order_acquire); }
   // Why nothing will be sent any more, the shard's address first; OK.
   absl::Status status() const;
 
@@ -94,7 +95,6 @@ class AppendStream
   void OnOpen(v1::AppendResponse& response) override;
   const grpc::ByteBuffer* NextRequest() override;
   void OnResponse(v1::AppendResponse& response) override;
-  void OnBroken() override;
   void OnClose(const absl::Status& status) override;
 
   bool Fits(const BatchSize& size) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
@@ -111,20 +111,18 @@ class AppendStream
   const grpc::internal::RpcMethod method_;
 
   std::atomic<bool> connected_{false};
-  std::atomic<bool> failed_{false};
 
   mutable absl::Mutex mutex_;
   std::deque<Pending> pending_ ABSL_GUARDED_BY(mutex_);  // Unacknowledged.
   size_t next_ ABSL_GUARDED_BY(mutex_) = 0;  // The first to send of pending_.
   BatchSize pending_size_ ABSL_GUARDED_BY(mutex_);  // Of all of pending_.
-  bool broken_ ABSL_GUARDED_BY(mutex_) = false;
-  uint64_t opened_ ABSL_GUARDED_BY(mutex_) = 0;  // Connections.
+  uint64_t opened_ ABSL_GUARDED_BY(mutex_) = 0;     // Connections.
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
   absl::Status last_error_ ABSL_GUARDED_BY(mutex_);  // While not connected.
   absl::Time away_since_ ABSL_GUARDED_BY(mutex_);
   WriterStats stats_ ABSL_GUARDED_BY(mutex_);
 
-  grpc::ByteBuffer sending_;  // Of the thread that sends.
+  grpc::ByteBuffer sending_;  // What NextRequest gave.
 
   Stream stream_;  // Last: its thread uses what stands above.
 };

@@ -2,10 +2,13 @@
 //
 //   class Mine : public PersistentStream<Request, Response>::Handler { ... };
 //   Mine mine;
-//   PersistentStream<Request, Response> stream(&mine);  // goes on by itself
+//   CallQueue queue;                                        // one or several
+//   PersistentStream<Request, Response> stream(&mine, &queue);  // of these
+//   stream.Poke();  // when there is something to send
 //
-// Two threads a connection: one writes what Handler::NextRequest gives, one
-// reads. A call that fails for good (IsFinal) is not tried again; others are,
+// The queue's thread reads, and writes what the one that calls Poke does not; a
+// thread of the stream's sleeps while a connection lasts, and makes the next
+// one. A call that fails for good (IsFinal) is not tried again; others are,
 // after 50 ms, 100 ms, ... 1 s.
 
 #ifndef QFLEET_REPLAY_CLIENT_PERSISTENT_STREAM_H_
@@ -13,8 +16,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <thread>
-#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -22,7 +25,8 @@
 #include "absl/time/time.h"
 #include "common/grpc.h"
 #include "grpcpp/client_context.h"
-#include "grpcpp/support/sync_stream.h"
+#include "grpcpp/support/async_stream.h"
+#include "replay_client/call_queue.h"
 
 namespace qfleet {
 
@@ -44,11 +48,10 @@ inline bool IsFinal(const absl::Status& status) {
 template <typename Request, typename Response>
 class PersistentStream {
  public:
-  using Call = grpc::ClientReaderWriter<Request, Response>;
-
   // For each connection: if it comes about OnOpen and then, at the same time,
-  // NextRequest (one thread) and OnResponse (another); OnBroken once no
-  // response will come any more; and at last OnClose, always.
+  // NextRequest (one call at a time) and OnResponse (likewise); and at last
+  // OnClose, always. All but OnClose are called by the queue's thread, or by
+  // Poke: none of them may wait.
   class Handler {
    public:
     virtual ~Handler() = default;
@@ -58,16 +61,16 @@ class PersistentStream {
     virtual const Request& OpenRequest() = 0;
     // The answer to OpenRequest.
     virtual void OnOpen(Response& response) = 0;
-    // Waits for the next request to send, which stays valid until the next
-    // call; nullptr once OnBroken was called.
+    // The next request to send, which stays valid until the next call; nullptr
+    // if there is none. Called after OnOpen, after each request that was sent,
+    // after OnResponse, and by Poke.
     virtual const Request* NextRequest() = 0;
     virtual void OnResponse(Response& response) = 0;
-    virtual void OnBroken() = 0;
     virtual void OnClose(const absl::Status& status) = 0;
   };
 
-  explicit PersistentStream(Handler* handler)
-      : handler_(handler), thread_([this] { Run(); }) {}
+  PersistentStream(Handler* handler, CallQueue* queue)
+      : handler_(handler), queue_(queue), thread_([this] { Run(); }) {}
   ~PersistentStream() {
     Stop();
     thread_.join();
@@ -75,22 +78,147 @@ class PersistentStream {
   PersistentStream(const PersistentStream&) = delete;
   PersistentStream& operator=(const PersistentStream&) = delete;
 
-  // Breaks the connection, after which another one is made.
+  // Sends what there is to send, unless the connection is busy with that or
+  // away. Not under a mutex that a handler's method takes.
+  void Poke() {
+    absl::MutexLock lock(&mutex_);
+    if (connection_.has_value()) connection_->SendNext();
+  }
+
+  // Breaks the connection, after which another one is made. As Poke, not under
+  // a mutex that a handler's method takes.
   void Break() {
     absl::MutexLock lock(&mutex_);
-    if (context_ != nullptr) context_->TryCancel();
+    if (connection_.has_value()) connection_->Cancel();
   }
 
   // Breaks the connection and makes no new one.
   void Stop() {
     absl::MutexLock lock(&mutex_);
     stopped_ = true;
-    if (context_ != nullptr) context_->TryCancel();
+    if (connection_.has_value()) connection_->Cancel();
   }
 
  private:
   static constexpr absl::Duration kFirstBackoff = absl::Milliseconds(50);
   static constexpr absl::Duration kLastBackoff = absl::Seconds(1);
+
+  // One call, from its first request to its status.
+  class Connection {
+   public:
+    explicit Connection(PersistentStream* stream)
+        : stream_(*stream),
+          // Not by the generated stub, which takes and gives messages alone:
+          // Request and Response may be the bytes of one.
+          call_(grpc::internal::ClientAsyncReaderWriterFactory<
+                Request, Response>::Create(&stream_.handler_->channel(),
+                                           stream_.queue_->completions(),
+                                           stream_.handler_->method(),
+                                           &context_, /*start=*/true,
+                                           &started_)) {}
+
+    void Cancel() { context_.TryCancel(); }
+
+    // Once it was opened, and unless a request is on its way.
+    void SendNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(stream_.mutex_) {
+      if (!opened_ || broken_ || writing_) return;
+      const Request* request = stream_.handler_->NextRequest();
+      if (request != nullptr) Write(*request);
+    }
+
+    bool opened() const ABSL_SHARED_LOCKS_REQUIRED(stream_.mutex_) {
+      return opened_;
+    }
+    // Nothing happens here any more, and status() is the call's.
+    bool over() const ABSL_SHARED_LOCKS_REQUIRED(stream_.mutex_) {
+      return finished_ && !writing_;
+    }
+    absl::Status status() const { return FromGrpc(status_); }
+
+   private:
+    // Calls one of the methods below.
+    class Reaction : public CallQueue::Event {
+     public:
+      using Method = void (Connection::*)(bool ok);
+      Reaction(Connection* connection, Method method)
+          : connection_(connection), method_(method) {}
+      void Done(bool ok) override { (connection_->*method_)(ok); }
+
+     private:
+      Connection* const connection_;
+      const Method method_;
+    };
+
+    void Write(const Request& request)
+        ABSL_EXCLUSIVE_LOCKS_REQUIRED(stream_.mutex_) {
+      writing_ = true;
+      call_->Write(request, &written_);
+    }
+
+    void OnStarted(bool ok) {
+      // Which waits until the constructor is through.
+      absl::MutexLock lock(&stream_.mutex_);
+      if (!ok) {
+        Finish();
+        return;
+      }
+      call_->Read(&response_, &read_);
+      Write(stream_.handler_->OpenRequest());
+    }
+
+    void OnRead(bool ok) {
+      if (!ok) {
+        absl::MutexLock lock(&stream_.mutex_);
+        Finish();
+        return;
+      }
+      if (answered_) {
+        stream_.handler_->OnResponse(response_);
+      } else {
+        answered_ = true;
+        stream_.handler_->OnOpen(response_);
+      }
+      {
+        absl::MutexLock lock(&stream_.mutex_);
+        opened_ = true;
+        SendNext();
+      }
+      call_->Read(&response_, &read_);
+    }
+
+    void OnWritten(bool ok) {
+      absl::MutexLock lock(&stream_.mutex_);
+      writing_ = false;
+      if (!ok) broken_ = true;  // There will be nothing more to read, either.
+      SendNext();
+    }
+
+    void Finish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(stream_.mutex_) {
+      broken_ = true;
+      call_->Finish(&status_, &finish_);
+    }
+
+    void OnFinished(bool /*ok*/) {
+      absl::MutexLock lock(&stream_.mutex_);
+      finished_ = true;
+    }
+
+    PersistentStream& stream_;
+    Reaction started_{this, &Connection::OnStarted};
+    Reaction read_{this, &Connection::OnRead};
+    Reaction written_{this, &Connection::OnWritten};
+    Reaction finish_{this, &Connection::OnFinished};
+    grpc::ClientContext context_;
+    const std::unique_ptr<grpc::ClientAsyncReaderWriter<Request, Response>>
+        call_;
+    Response response_;
+    grpc::Status status_;
+    bool answered_ = false;  // OpenRequest; of the queue's thread.
+    bool opened_ ABSL_GUARDED_BY(stream_.mutex_) = false;
+    bool broken_ ABSL_GUARDED_BY(stream_.mutex_) = false;
+    bool writing_ ABSL_GUARDED_BY(stream_.mutex_) = false;
+    bool finished_ ABSL_GUARDED_BY(stream_.mutex_) = false;
+  };
 
   void Run() {
     absl::Duration backoff = kFirstBackoff;
@@ -108,35 +236,18 @@ class PersistentStream {
   }
 
   absl::Status RunOnce(bool& opened) {
-    grpc::ClientContext context;
-    if (!SetContext(&context)) return absl::CancelledError("stopped");
-    // Not by the generated stub, which takes and gives messages alone: Request
-    // and Response may be the bytes of one.
-    const std::unique_ptr<Call> call(
-        grpc::internal::ClientReaderWriterFactory<Request, Response>::Create(
-            &handler_->channel(), handler_->method(), &context));
-    Response response;
-    if (call->Write(handler_->OpenRequest()) && call->Read(&response)) {
-      opened = true;
-      handler_->OnOpen(response);
-      Exchange(*call);
-    }
-    absl::Status status = FromGrpc(call->Finish());
-    SetContext(nullptr);
+    absl::MutexLock lock(&mutex_);
+    if (stopped_) return absl::CancelledError("stopped");
+    connection_.emplace(this);
+    auto over = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+      return connection_->over();
+    };
+    mutex_.Await(absl::Condition(&over));
+    opened = connection_->opened();
+    const absl::Status status = connection_->status();
+    connection_.reset();
     if (status.ok()) return absl::UnavailableError("the shard hung up");
     return status;
-  }
-
-  void Exchange(Call& call) {
-    std::thread reader([this, &call] {
-      Response response;
-      while (call.Read(&response)) handler_->OnResponse(response);
-      handler_->OnBroken();
-    });
-    while (const Request* request = handler_->NextRequest()) {
-      if (!call.Write(*request)) break;  // Then the reader ends too.
-    }
-    reader.join();
   }
 
   bool stopped() const {
@@ -144,18 +255,11 @@ class PersistentStream {
     return stopped_;
   }
 
-  // False if stopped.
-  bool SetContext(grpc::ClientContext* context) {
-    absl::MutexLock lock(&mutex_);
-    // Not kept once stopped: the caller gives it up, and Stop may come again.
-    context_ = stopped_ ? nullptr : context;
-    return !stopped_;
-  }
-
   Handler* const handler_;
+  CallQueue* const queue_;
   mutable absl::Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
-  grpc::ClientContext* context_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  std::optional<Connection> connection_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;  // Last: it uses what stands above.
 };
 

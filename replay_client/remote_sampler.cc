@@ -93,16 +93,15 @@ class RemoteSamplerImpl : public RemoteSampler {
     void OnOpen(grpc::ByteBuffer& response) override;
     const v1::SampleRequest* NextRequest() override;
     void OnResponse(grpc::ByteBuffer& response) override;
-    void OnBroken() override;
     void OnClose(const absl::Status& status) override;
 
-    bool broken = false;
     absl::Status last_error;  // While not connected.
     int unanswered = 0;       // Draws.
     bool given_up = false;    // For want of an answer.
     absl::Time heard;  // When the shard last answered, or was asked anew.
     std::unique_ptr<PriorityUpdater> updater;  // Synchronises itself.
-    std::unique_ptr<Stream> stream;            // Likewise. Last.
+    CallQueue queue;                 // Answers are large: a thread for each.
+    std::unique_ptr<Stream> stream;  // Synchronises itself. Last.
 
    private:
     RemoteSamplerImpl* const sampler_;
@@ -110,12 +109,14 @@ class RemoteSamplerImpl : public RemoteSampler {
     const std::shared_ptr<grpc::Channel> channel_;
     const grpc::internal::RpcMethod method_;
     v1::SampleRequest open_;
-    v1::SampleRequest request_;  // Of the thread that sends.
+    v1::SampleRequest request_;  // What NextRequest gave.
   };
 
   // The coordinator's thread.
   void Run();
-  void GiveUpSilent(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Without the lock: see PersistentStream::Poke.
+  void GiveUpSilent(absl::Time now) ABSL_LOCKS_EXCLUDED(mutex_);
+  void SendRequests() ABSL_LOCKS_EXCLUDED(mutex_);
   void FlushPriorities();
   void CopyArrived() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -162,7 +163,6 @@ void RemoteSamplerImpl::Link::OnOpen(grpc::ByteBuffer& bytes) {
   const absl::StatusOr<std::shared_ptr<const SampleAnswer>> answer =
       SampleAnswer::Decode(bytes);
   absl::MutexLock lock(&sampler_->mutex_);
-  broken = false;
   if (!answer.ok()) {
     sampler_->Fail(shard_, answer.status());
     return;
@@ -176,11 +176,7 @@ void RemoteSamplerImpl::Link::OnOpen(grpc::ByteBuffer& bytes) {
 
 const v1::SampleRequest* RemoteSamplerImpl::Link::NextRequest() {
   absl::MutexLock lock(&sampler_->mutex_);
-  auto ready = [this] {
-    return broken || sampler_->planner_.HasRequest(shard_);
-  };
-  sampler_->mutex_.Await(absl::Condition(&ready));
-  if (broken) return nullptr;
+  if (!sampler_->planner_.HasRequest(shard_)) return nullptr;
   sampler_->planner_.NextRequest(shard_, *request_.mutable_draw());
   if (unanswered++ == 0) heard = absl::Now();
   return &request_;
@@ -204,11 +200,6 @@ void RemoteSamplerImpl::Link::OnResponse(grpc::ByteBuffer& bytes) {
   sampler_->work_ = true;
 }
 
-void RemoteSamplerImpl::Link::OnBroken() {
-  absl::MutexLock lock(&sampler_->mutex_);
-  broken = true;
-}
-
 void RemoteSamplerImpl::Link::OnClose(const absl::Status& why) {
   absl::MutexLock lock(&sampler_->mutex_);
   absl::Status status = why;
@@ -222,6 +213,7 @@ void RemoteSamplerImpl::Link::OnClose(const absl::Status& why) {
                  status.ToString());
   }
   last_error = status;
+  unanswered = 0;
   sampler_->planner_.Disconnect(shard_);
   sampler_->NoteConnection();
   if (IsFinal(status)) sampler_->Fail(shard_, status);
@@ -236,7 +228,9 @@ RemoteSamplerImpl::RemoteSamplerImpl(const SamplerOptions& options,
   for (size_t s = 0; s < options.shards.size(); ++s) {
     links_.push_back(std::make_unique<Link>(this, static_cast<int>(s)));
   }
-  for (auto& link : links_) link->stream = std::make_unique<Stream>(link.get());
+  for (auto& link : links_) {
+    link->stream = std::make_unique<Stream>(link.get(), &link->queue);
+  }
   coordinator_ = std::thread([this] { Run(); });
 }
 
@@ -263,10 +257,13 @@ void RemoteSamplerImpl::Run() {
     mutex_.AwaitWithTimeout(absl::Condition(&due), planner_.period());
     if (stopped_ || !status_.ok()) return;  // There will be no other batch.
     work_ = false;
-    GiveUpSilent(absl::Now());
     FlushPriorities();
     planner_.Plan(ready_.size(), absl::Now());
     metrics_.mass_age.Set(absl::ToDoubleSeconds(planner_.mass_age()));
+    mutex_.Unlock();
+    GiveUpSilent(absl::Now());
+    SendRequests();
+    mutex_.Lock();
     CopyArrived();
   }
 }
@@ -275,12 +272,25 @@ void RemoteSamplerImpl::Run() {
 // keepalive takes most of a minute to say so.
 void RemoteSamplerImpl::GiveUpSilent(absl::Time now) {
   for (auto& link : links_) {
-    if (link->broken || link->given_up || link->unanswered == 0 ||
-        now - link->heard < options_.shard_patience) {
-      continue;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (link->given_up || link->unanswered == 0 ||
+          now - link->heard < options_.shard_patience) {
+        continue;
+      }
+      link->given_up = true;
     }
-    link->given_up = true;
     link->stream->Break();
+  }
+}
+
+void RemoteSamplerImpl::SendRequests() {
+  for (size_t s = 0; s < links_.size(); ++s) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (!planner_.HasRequest(static_cast<int>(s))) continue;
+    }
+    links_[s]->stream->Poke();
   }
 }
 

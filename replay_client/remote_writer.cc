@@ -14,6 +14,7 @@
 #include "common/status_macros.h"
 #include "replay_client/append_stream.h"
 #include "replay_client/batch_builder.h"
+#include "replay_client/call_queue.h"
 #include "spdlog/spdlog.h"
 
 namespace qfleet {
@@ -136,6 +137,9 @@ class RemoteWriterImpl : public RemoteWriter {
   void Send(ShardState& shard);
 
   const WriterOptions options_;
+  // Of the streams: one look for each step, not one at each of them.
+  std::atomic<bool> any_failed_{false};
+  CallQueue queue_;
   std::vector<ShardState> shards_;
   absl::flat_hash_map<uint32_t, StreamState> streams_;
   std::atomic<uint64_t> steps_dropped_{0};
@@ -150,6 +154,8 @@ RemoteWriterImpl::RemoteWriterImpl(const WriterOptions& options)
   *link.open.mutable_signature() = options.signature;
   link.max_unacknowledged_bytes = options.max_unacknowledged_bytes;
   link.max_unacknowledged_steps = options.max_unacknowledged_steps;
+  link.queue = &queue_;
+  link.failed = &any_failed_;
   for (const std::string& address : options.shards) {
     link.address = address;
     shards_.push_back({std::make_unique<AppendStream>(link),
@@ -161,8 +167,9 @@ absl::Status RemoteWriterImpl::CheckShards() const {
   if (shards_.empty()) {
     return absl::InvalidArgumentError("shards is empty: allowed is 1 or more");
   }
+  if (!any_failed_.load(std::memory_order_acquire)) return absl::OkStatus();
   for (const ShardState& shard : shards_) {
-    if (shard.stream->failed()) return shard.stream->status();
+    QFLEET_RETURN_IF_ERROR(shard.stream->status());
   }
   return absl::OkStatus();
 }
