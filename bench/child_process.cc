@@ -9,7 +9,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <utility>
@@ -20,6 +19,24 @@
 #include "common/files.h"
 
 namespace qfleet::bench {
+namespace {
+
+constexpr unsigned long kPersonality = 0xffffffff;  // Asks, changes nothing.
+
+// For what this process executes from here on.
+bool SetFixedAddresses(int personality_now) {
+  return personality_now >= 0 &&
+         personality(personality_now | ADDR_NO_RANDOMIZE) >= 0;
+}
+
+}  // namespace
+
+bool FixedAddressesAllowed() {
+  const int now = personality(kPersonality);
+  if (!SetFixedAddresses(now)) return false;
+  personality(now);
+  return true;
+}
 
 ChildProcess::ChildProcess(const std::vector<std::string>& command,
                            std::string log, const cpu_set_t* cores,
@@ -38,10 +55,7 @@ ChildProcess::ChildProcess(const std::vector<std::string>& command,
       open(log_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   dup2(out, STDOUT_FILENO);
   dup2(out, STDERR_FILENO);
-  if (fixed_addresses && personality(ADDR_NO_RANDOMIZE) < 0) {
-    perror("personality");  // Some containers forbid it.
-    _exit(127);
-  }
+  if (fixed_addresses) SetFixedAddresses(personality(kPersonality));
   execv(arguments[0], arguments.data());
   _exit(127);
 }

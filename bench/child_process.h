@@ -55,6 +55,10 @@ class ChildProcess {
 // The same of this process.
 double OwnCpuSeconds();
 
+// Whether a process can be started with fixed addresses: some containers do not
+// let it.
+bool FixedAddressesAllowed();
+
 }  // namespace qfleet::bench
 
 #endif  // QFLEET_BENCH_CHILD_PROCESS_H_

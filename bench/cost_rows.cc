@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "bench/alternate.h"
 #include "bench/load.h"
 #include "bench/rows.h"
@@ -28,6 +29,9 @@ constexpr int kFewest = 1;
 constexpr int kMost = 8;
 // How much above one shard's an item may cost and still count as equal.
 constexpr double kNoise = 1.1;
+
+// More than it takes to fetch that.
+constexpr absl::Duration kMadeAhead = absl::Milliseconds(50);
 
 // What the items of a row do.
 struct Kind {
@@ -128,6 +132,8 @@ absl::StatusOr<Servers> StartRaw(const RowOptions& options, const Shape& shape,
 absl::StatusOr<double> Measure(const Servers& servers, absl::Duration round) {
   const std::unique_ptr<Load> load = servers.make_load();
   QFLEET_RETURN_IF_ERROR(load->Run(round / 4).status());
+  // What a sampler makes ahead, and Run takes without counting it.
+  absl::SleepFor(kMadeAhead);
   const double before = OwnCpuSeconds() + servers.cpu_seconds();
   QFLEET_ASSIGN_OR_RETURN(const Moved moved, load->Run(round));
   const double after = OwnCpuSeconds() + servers.cpu_seconds();
@@ -141,6 +147,14 @@ Check Ratio(const Side& all, const Side& one) {
 
 absl::StatusOr<Row> Cost(const RowOptions& options, const Shape& shape,
                          uint64_t items, const Kind& kind) {
+  const std::string title = absl::StrCat("cost, ", kind.what, ", ", shape.name);
+  if (!FixedAddressesAllowed()) {
+    Row row = {title};
+    row.skipped =
+        "processes with fixed addresses (ADDR_NO_RANDOMIZE) are not "
+        "allowed here";
+    return row;
+  }
   std::vector<Servers> servers;
   std::vector<Side> sides;
   const auto add = [&](const std::string& name,
@@ -165,11 +179,7 @@ absl::StatusOr<Row> Cost(const RowOptions& options, const Shape& shape,
   QFLEET_RETURN_IF_ERROR(Alternate(options.rounds, sides, [&](size_t side) {
     return Measure(servers[side], options.round);
   }));
-  Row row = {absl::StrCat("cost, ", kind.what, ", ", shape.name),
-             "CPU us/item",
-             std::move(sides),
-             {},
-             ""};
+  Row row = {title, "CPU us/item", std::move(sides), {}, ""};
   row.checks.push_back(Ratio(row.sides[1], row.sides[0]));
   return row;
 }

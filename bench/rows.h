@@ -32,7 +32,7 @@ absl::StatusOr<Row> AppendAtari256K(const RowOptions& options);
 absl::StatusOr<Row> AppendSmall(const RowOptions& options);
 absl::StatusOr<Row> AppendSmallAsActor(const RowOptions& options);
 
-// CPU time for an item over 1 to 8 shards. cost_rows.cc
+// CPU time for an item over 1 and 8 shards, beside raw gRPC. cost_rows.cc
 absl::StatusOr<Row> CostSmallAppend(const RowOptions& options);
 absl::StatusOr<Row> CostSmallSample(const RowOptions& options);
 absl::StatusOr<Row> CostAtariAppend(const RowOptions& options);

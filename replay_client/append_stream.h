@@ -35,8 +35,9 @@ class AppendStream
     v1::AppendOpen open;
     uint64_t max_unacknowledged_bytes = 0;
     uint64_t max_unacknowledged_steps = 0;
-    CallQueue* queue;           // Whose thread sends and reads.
-    std::atomic<bool>* failed;  // Becomes true when status() is an error.
+    CallQueue* queue = nullptr;
+    // Becomes true when status() is an error.
+    std::atomic<bool>* failed = nullptr;
   };
 
   // Connects in the background.

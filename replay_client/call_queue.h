@@ -2,7 +2,7 @@
 //
 //   class Mine : public CallQueue::Event { void Done(bool ok) override; };
 //   CallQueue queue;
-//   call->Read(&message, &mine);  // a call made on queue.completions()
+//   call->Read(&message, mine.tag());  // of a call on queue.completions()
 
 #ifndef QFLEET_REPLAY_CLIENT_CALL_QUEUE_H_
 #define QFLEET_REPLAY_CLIENT_CALL_QUEUE_H_
@@ -16,12 +16,14 @@ namespace qfleet {
 // Thread-safe.
 class CallQueue {
  public:
-  // What is given as tag to an operation.
+  // What an operation's end is told to.
   class Event {
    public:
     virtual ~Event() = default;
     // The operation is over; called once for each, by the queue's thread.
     virtual void Done(bool ok) = 0;
+    // What an operation is given.
+    void* tag() { return this; }
   };
 
   CallQueue() : thread_([this] { Run(); }) {}

@@ -50,8 +50,8 @@ class PersistentStream {
  public:
   // For each connection: if it comes about OnOpen and then, at the same time,
   // NextRequest (one call at a time) and OnResponse (likewise); and at last
-  // OnClose, always. All but OnClose are called by the queue's thread, or by
-  // Poke: none of them may wait.
+  // OnClose, always. NextRequest, OnOpen and OnResponse are called by the
+  // queue's thread, or by Poke, and may not wait; the rest by the stream's.
   class Handler {
    public:
     virtual ~Handler() = default;
@@ -115,7 +115,7 @@ class PersistentStream {
                                            stream_.queue_->completions(),
                                            stream_.handler_->method(),
                                            &context_, /*start=*/true,
-                                           &started_)) {}
+                                           started_.tag())) {}
 
     void Cancel() { context_.TryCancel(); }
 
@@ -152,7 +152,7 @@ class PersistentStream {
     void Write(const Request& request)
         ABSL_EXCLUSIVE_LOCKS_REQUIRED(stream_.mutex_) {
       writing_ = true;
-      call_->Write(request, &written_);
+      call_->Write(request, written_.tag());
     }
 
     void OnStarted(bool ok) {
@@ -162,7 +162,7 @@ class PersistentStream {
         Finish();
         return;
       }
-      call_->Read(&response_, &read_);
+      call_->Read(&response_, read_.tag());
       Write(stream_.handler_->OpenRequest());
     }
 
@@ -183,7 +183,7 @@ class PersistentStream {
         opened_ = true;
         SendNext();
       }
-      call_->Read(&response_, &read_);
+      call_->Read(&response_, read_.tag());
     }
 
     void OnWritten(bool ok) {
@@ -195,12 +195,14 @@ class PersistentStream {
 
     void Finish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(stream_.mutex_) {
       broken_ = true;
-      call_->Finish(&status_, &finish_);
+      call_->Finish(&status_, finish_.tag());
     }
 
     void OnFinished(bool /*ok*/) {
       absl::MutexLock lock(&stream_.mutex_);
       finished_ = true;
+      // What the server has not taken by now it never will.
+      if (writing_) context_.TryCancel();
     }
 
     PersistentStream& stream_;

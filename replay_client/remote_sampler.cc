@@ -1,6 +1,6 @@
-// Threads: each shard's stream has one that sends and one that receives; a
-// coordinator plans, and copies rows to their batches. The plan is under one
-// mutex; payload is copied outside it.
+// Threads: each shard has one that receives; a coordinator plans, sends, and
+// copies rows to their batches. The plan is under one mutex; payload is copied
+// outside it.
 
 #include "replay_client/remote_sampler.h"
 
@@ -101,7 +101,7 @@ class RemoteSamplerImpl : public RemoteSampler {
     absl::Time heard;  // When the shard last answered, or was asked anew.
     std::unique_ptr<PriorityUpdater> updater;  // Synchronises itself.
     CallQueue queue;                 // Answers are large: a thread for each.
-    std::unique_ptr<Stream> stream;  // Synchronises itself. Last.
+    std::unique_ptr<Stream> stream;  // Synchronises itself. Goes first.
 
    private:
     RemoteSamplerImpl* const sampler_;
@@ -280,6 +280,8 @@ void RemoteSamplerImpl::GiveUpSilent(absl::Time now) {
       }
       link->given_up = true;
     }
+    // If the shard hung up in this moment the next connection is broken, and
+    // made once more.
     link->stream->Break();
   }
 }
