@@ -54,7 +54,9 @@ class Pages:
         self.wait("three evaluations on the curve",
                   "return document.querySelectorAll("
                   "'#curve circle.dot').length >= 3")
-        assert browser.text("#state") in ("training", "waiting")
+        # Evaluations may come before the learner's first report.
+        self.wait("a report", "return ['training', 'waiting'].includes("
+                  "document.getElementById('state').textContent)")
         assert "CartPole-v1" in browser.text("#subtitle")
         axis = browser.run("return [...document.querySelectorAll("
                            "'#curve text')].map(t => t.textContent)")
