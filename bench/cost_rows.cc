@@ -30,7 +30,7 @@ constexpr int kMost = 8;
 // How much above one shard's an item may cost and still count as equal.
 constexpr double kNoise = 1.1;
 
-// More than it takes to fetch that.
+// In which a sampler has made what it makes ahead.
 constexpr absl::Duration kMadeAhead = absl::Milliseconds(50);
 
 // What the items of a row do.
@@ -132,7 +132,7 @@ absl::StatusOr<Servers> StartRaw(const RowOptions& options, const Shape& shape,
 absl::StatusOr<double> Measure(const Servers& servers, absl::Duration round) {
   const std::unique_ptr<Load> load = servers.make_load();
   QFLEET_RETURN_IF_ERROR(load->Run(round / 4).status());
-  // What a sampler makes ahead, and Run takes without counting it.
+  // Run takes what was made ahead without counting it.
   absl::SleepFor(kMadeAhead);
   const double before = OwnCpuSeconds() + servers.cpu_seconds();
   QFLEET_ASSIGN_OR_RETURN(const Moved moved, load->Run(round));

@@ -148,9 +148,21 @@ void AppendStream::Fail(const absl::Status& status) {
   options_.failed->store(true, std::memory_order_release);
 }
 
-void AppendStream::OnOpen(v1::AppendResponse& response) {
+bool AppendStream::Parse(grpc::ByteBuffer& bytes,
+                         v1::AppendResponse& response) {
+  const size_t size = bytes.Length();
+  if (ParseMessage(bytes, response).ok()) return true;
+  Fail(absl::InternalError(absl::StrCat(options_.address, ": an answer of ",
+                                        size, " bytes is no ",
+                                        response.GetTypeName())));
+  return false;
+}
+
+void AppendStream::OnOpen(grpc::ByteBuffer& bytes) {
   absl::MutexLock lock(&mutex_);
   ++opened_;
+  v1::AppendResponse response;
+  if (!Parse(bytes, response)) return;
   // Their own acknowledgement, which was lost with the connection, would have
   // said which were stored.
   stats_.items_unconfirmed += Acknowledge(response.sequence());
@@ -162,7 +174,7 @@ void AppendStream::OnOpen(v1::AppendResponse& response) {
 
 const grpc::ByteBuffer* AppendStream::NextRequest() {
   absl::MutexLock lock(&mutex_);
-  if (next_ >= pending_.size()) return nullptr;
+  if (!status_.ok() || next_ >= pending_.size()) return nullptr;
   Pending& pending = pending_[next_++];
   if (pending.sent) ++stats_.batches_resent;
   pending.sent = true;
@@ -170,8 +182,10 @@ const grpc::ByteBuffer* AppendStream::NextRequest() {
   return &sending_;
 }
 
-void AppendStream::OnResponse(v1::AppendResponse& response) {
+void AppendStream::OnResponse(grpc::ByteBuffer& bytes) {
   absl::MutexLock lock(&mutex_);
+  v1::AppendResponse response;
+  if (!Parse(bytes, response)) return;
   stats_.items_stored += response.items_stored();
   stats_.items_skipped += response.items_skipped();
   Acknowledge(response.sequence());

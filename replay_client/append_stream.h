@@ -28,7 +28,7 @@
 namespace qfleet {
 
 class AppendStream
-    : private PersistentStream<grpc::ByteBuffer, v1::AppendResponse>::Handler {
+    : private PersistentStream<grpc::ByteBuffer, grpc::ByteBuffer>::Handler {
  public:
   struct Options {
     std::string address;
@@ -80,7 +80,7 @@ class AppendStream
   void Stop();
 
  private:
-  using Stream = PersistentStream<grpc::ByteBuffer, v1::AppendResponse>;
+  using Stream = PersistentStream<grpc::ByteBuffer, grpc::ByteBuffer>;
 
   struct Pending {
     grpc::ByteBuffer request;
@@ -93,12 +93,15 @@ class AppendStream
   const grpc::internal::RpcMethod& method() override { return method_; }
   grpc::Channel& channel() override { return *channel_; }
   const grpc::ByteBuffer& OpenRequest() override { return open_; }
-  void OnOpen(v1::AppendResponse& response) override;
+  void OnOpen(grpc::ByteBuffer& response) override;
   const grpc::ByteBuffer* NextRequest() override;
-  void OnResponse(v1::AppendResponse& response) override;
+  void OnResponse(grpc::ByteBuffer& response) override;
   void OnClose(const absl::Status& status) override;
 
   bool Fits(const BatchSize& size) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  // False, and this has failed, if it is none.
+  bool Parse(grpc::ByteBuffer& bytes, v1::AppendResponse& response)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Forgets the batches up to `sequence`; returns their items.
   uint64_t Acknowledge(uint64_t sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Says for what and how long it waited in vain.
