@@ -9,7 +9,6 @@
 // sharding, where shards have processors of their own, and so all have the same
 // addresses here; one side shows what random ones make of it.
 
-#include <algorithm>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -20,7 +19,6 @@
 #include "bench/load.h"
 #include "bench/rows.h"
 #include "common/status_macros.h"
-#include "replay_client/sample_planner.h"
 
 namespace qfleet::bench {
 namespace {
@@ -75,9 +73,9 @@ Kind Sample() {
                 Prefetch(shape) * (shape.n_step > 1 ? 1 : shards));
           },
           [](const Shape& shape, const std::string& address) {
-            const uint32_t rows = std::min(kBatchSize * Prefetch(shape) / 2,
-                                           AnswerRows(shape.signature));
-            return MakeRawDownloadLoad(address, rows * shape.SampledBytes(),
+            const uint32_t rows =
+                RowsInAnswer(shape, kBatchSize, Prefetch(shape));
+            return MakeRawDownloadLoad(address, rows * SampleWireBytes(shape),
                                        rows);
           }};
 }

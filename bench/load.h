@@ -65,6 +65,10 @@ absl::Status Fill(const Shape& shape, const std::vector<std::string>& addresses,
 std::unique_ptr<Load> MakeSamplerLoad(const Shape& shape,
                                       const std::vector<std::string>& addresses,
                                       uint32_t batch_size, uint32_t prefetch);
+// Rows of one of the answers that it asks for, and bytes of one row there.
+uint32_t RowsInAnswer(const Shape& shape, uint32_t batch_size,
+                      uint32_t prefetch);
+uint64_t SampleWireBytes(const Shape& shape);
 // The shard's answers as they come, two in flight.
 std::unique_ptr<Load> MakeBareSampleLoad(const Shape& shape,
                                          const std::string& address,

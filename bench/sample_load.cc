@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -8,6 +9,7 @@
 #include "grpcpp/client_context.h"
 #include "qfleet/v1/replay.grpc.pb.h"
 #include "replay_client/remote_sampler.h"
+#include "replay_client/sample_planner.h"
 
 namespace qfleet::bench {
 namespace {
@@ -94,6 +96,18 @@ std::unique_ptr<Load> MakeSamplerLoad(const Shape& shape,
                                       const std::vector<std::string>& addresses,
                                       uint32_t batch_size, uint32_t prefetch) {
   return std::make_unique<SamplerLoad>(shape, addresses, batch_size, prefetch);
+}
+
+uint32_t RowsInAnswer(const Shape& shape, uint32_t batch_size,
+                      uint32_t prefetch) {
+  // It asks for half its batches at once, and for large rows in several
+  // answers.
+  return std::min(batch_size * (prefetch / 2), AnswerRows(shape.signature));
+}
+
+uint64_t SampleWireBytes(const Shape& shape) {
+  constexpr uint64_t kKeyBytes = 16;  // Slot, generation, mass.
+  return shape.SampledBytes() + kKeyBytes;
 }
 
 std::unique_ptr<Load> MakeBareSampleLoad(const Shape& shape,

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -7,14 +6,11 @@
 #include "bench/load.h"
 #include "bench/rows.h"
 #include "common/status_macros.h"
-#include "replay_client/sample_planner.h"
 
 namespace qfleet::bench {
 namespace {
 
 constexpr uint32_t kBatchSize = 512;
-// Of a drawn item beside its columns: slot, generation, mass.
-constexpr uint64_t kKeyBytes = 16;
 
 // Larger than caches: 450 MB of frames, 60 MB of small steps.
 constexpr uint64_t kAtariItems = 50000;
@@ -98,11 +94,9 @@ absl::StatusOr<Row> Sample(const RowOptions& options, const Shape& shape,
                            double least_rate) {
   QFLEET_ASSIGN_OR_RETURN(Comparison comparison, StartServers(options, shape));
   const std::vector<std::string>& addresses = comparison.shards->addresses();
-  const uint64_t bytes = shape.SampledBytes() + kKeyBytes;
-  // Of a message, on all sides: the sampler asks for half its batches at once,
-  // and for large rows in several answers.
-  const uint32_t rows =
-      std::min(kBatchSize * (prefetch / 2), AnswerRows(shape.signature));
+  const uint64_t bytes = SampleWireBytes(shape);
+  // Of a message, on all sides.
+  const uint32_t rows = RowsInAnswer(shape, kBatchSize, prefetch);
   comparison.Add("RemoteSampler", bytes,
                  MakeSamplerLoad(shape, addresses, kBatchSize, prefetch));
   comparison.Add("bare Sample stream", bytes,

@@ -150,11 +150,10 @@ void AppendStream::Fail(const absl::Status& status) {
 
 bool AppendStream::Parse(grpc::ByteBuffer& bytes,
                          v1::AppendResponse& response) {
-  const size_t size = bytes.Length();
-  if (ParseMessage(bytes, response).ok()) return true;
-  Fail(absl::InternalError(absl::StrCat(options_.address, ": an answer of ",
-                                        size, " bytes is no ",
-                                        response.GetTypeName())));
+  const absl::Status parsed = ParseMessage(bytes, response);
+  if (parsed.ok()) return true;
+  Fail(absl::InternalError(
+      absl::StrCat(options_.address, ": ", parsed.message())));
   return false;
 }
 

@@ -114,9 +114,8 @@ class RemoteSamplerImpl : public RemoteSampler {
 
   // The coordinator's thread.
   void Run();
-  // Without the lock: see PersistentStream::Poke.
+  // Without the lock: see PersistentStream::Break.
   void GiveUpSilent(absl::Time now) ABSL_LOCKS_EXCLUDED(mutex_);
-  void SendRequests() ABSL_LOCKS_EXCLUDED(mutex_);
   void FlushPriorities();
   void CopyArrived() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -262,7 +261,7 @@ void RemoteSamplerImpl::Run() {
     metrics_.mass_age.Set(absl::ToDoubleSeconds(planner_.mass_age()));
     mutex_.Unlock();
     GiveUpSilent(absl::Now());
-    SendRequests();
+    for (auto& link : links_) link->stream->Poke();
     mutex_.Lock();
     CopyArrived();
   }
@@ -283,16 +282,6 @@ void RemoteSamplerImpl::GiveUpSilent(absl::Time now) {
     // If the shard hung up in this moment the next connection is broken, and
     // made once more.
     link->stream->Break();
-  }
-}
-
-void RemoteSamplerImpl::SendRequests() {
-  for (size_t s = 0; s < links_.size(); ++s) {
-    {
-      absl::MutexLock lock(&mutex_);
-      if (!planner_.HasRequest(static_cast<int>(s))) continue;
-    }
-    links_[s]->stream->Poke();
   }
 }
 

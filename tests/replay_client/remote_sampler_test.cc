@@ -14,6 +14,7 @@
 #include "common/grpc.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/replay_client/garbled_replay.h"
 #include "tests/replay_server/service/test_shard.h"
 
 namespace qfleet {
@@ -398,45 +399,12 @@ TEST_F(RemoteSamplerTest, StopEndsAWait) {
   EXPECT_TRUE(absl::IsCancelled(status)) << status;
 }
 
-// Answers `good` messages as an empty shard whose mass is 1, later ones by what
-// is no message.
-class GarbledReplay final : public v1::Replay::Service {
- public:
-  using Stream = grpc::ServerReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>;
-
-  explicit GarbledReplay(int good) : good_(good) {
-    constexpr int kSampleMethod = 2;
-    MarkMethodStreamed(
-        kSampleMethod,
-        new grpc::internal::BidiStreamingHandler<
-            GarbledReplay, grpc::ByteBuffer, grpc::ByteBuffer>(
-            [](GarbledReplay* replay, grpc::ServerContext*, Stream* stream) {
-              return replay->Serve(*stream);
-            },
-            this));
-  }
-
- private:
-  grpc::Status Serve(Stream& stream) const {
-    v1::SampleResponse response;
-    response.mutable_stats()->set_mass(1);
-    response.mutable_stats()->set_size(1);
-    const grpc::ByteBuffer right = SerializeMessage(response);
-    const grpc::Slice bytes("\xff\xff\xff");
-    const grpc::ByteBuffer wrong(&bytes, 1);
-    grpc::ByteBuffer request;
-    for (int i = 0; stream.Read(&request); ++i) {
-      if (!stream.Write(i < good_ ? right : wrong)) break;
-    }
-    return grpc::Status::OK;
-  }
-
-  const int good_;
-};
-
 TEST_F(RemoteSamplerTest, AnAnswerThatIsNoMessageEndsItWithItsShardsName) {
+  v1::SampleResponse open;  // There is something to ask for.
+  open.mutable_stats()->set_mass(1);
+  open.mutable_stats()->set_size(1);
   for (int good : {0, 1}) {
-    GarbledReplay replay(good);
+    GarbledReplay replay(GarbledReplay::kSample, good, open);
     GrpcServer server;
     ASSERT_TRUE(server.Start("localhost:0", {&replay}).ok());
     options_.table = "replay";

@@ -11,6 +11,7 @@
 #include "common/grpc.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/replay_client/garbled_replay.h"
 #include "tests/replay_server/service/test_shard.h"
 
 namespace qfleet {
@@ -521,42 +522,9 @@ TEST_F(RemoteWriterTest, WrongArgumentsAreRefusedAndChangeNothing) {
   EXPECT_EQ(shards_[0]->Stats().steps(), 1u);
 }
 
-// Answers `good` messages as a shard that knows no batch, later ones by what is
-// no message.
-class GarbledReplay final : public v1::Replay::Service {
- public:
-  using Stream = grpc::ServerReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>;
-
-  explicit GarbledReplay(int good) : good_(good) {
-    constexpr int kAppendMethod = 1;
-    MarkMethodStreamed(
-        kAppendMethod,
-        new grpc::internal::BidiStreamingHandler<
-            GarbledReplay, grpc::ByteBuffer, grpc::ByteBuffer>(
-            [](GarbledReplay* replay, grpc::ServerContext*, Stream* stream) {
-              return replay->Serve(*stream);
-            },
-            this));
-  }
-
- private:
-  grpc::Status Serve(Stream& stream) const {
-    const grpc::ByteBuffer right = SerializeMessage(v1::AppendResponse());
-    const grpc::Slice bytes("\xff\xff\xff");
-    const grpc::ByteBuffer wrong(&bytes, 1);
-    grpc::ByteBuffer request;
-    for (int i = 0; stream.Read(&request); ++i) {
-      if (!stream.Write(i < good_ ? right : wrong)) break;
-    }
-    return grpc::Status::OK;
-  }
-
-  const int good_;
-};
-
 TEST_F(RemoteWriterTest, AnAnswerThatIsNoMessageEndsItWithItsShardsName) {
   for (int good : {0, 1}) {
-    GarbledReplay replay(good);
+    GarbledReplay replay(GarbledReplay::kAppend, good, v1::AppendResponse());
     GrpcServer server;
     ASSERT_TRUE(server.Start("localhost:0", {&replay}).ok());
     options_.table = "replay";
@@ -569,7 +537,8 @@ TEST_F(RemoteWriterTest, AnAnswerThatIsNoMessageEndsItWithItsShardsName) {
     EXPECT_TRUE(absl::IsInternal(status)) << status;
     EXPECT_EQ(status.message(),
               server.address() +
-                  ": an answer of 3 bytes is no qfleet.v1.AppendResponse");
+                  ": a message of 3 bytes does not parse: allowed is a "
+                  "qfleet.v1.AppendResponse");
     EXPECT_EQ(writer_->Poll(), status) << "it stays so";
     writer_.reset();  // At once.
     server.Shutdown(absl::ZeroDuration());
