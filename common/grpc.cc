@@ -9,13 +9,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/call_queue.h"
+#include "common/health_service.h"
 #include "common/listener.h"
 #include "common/security.h"
 #include "common/status_macros.h"
 #include "grpc/grpc.h"
 #include "grpc/support/log.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
-#include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/server_builder.h"
 #include "grpcpp/support/proto_buffer_reader.h"
@@ -136,7 +137,7 @@ grpc::Status ToGrpc(const absl::Status& status) {
                       std::string(status.message()));
 }
 
-GrpcServer::GrpcServer() = default;
+GrpcServer::GrpcServer() : health_(std::make_unique<HealthService>()) {}
 
 GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
 
@@ -147,7 +148,6 @@ absl::Status GrpcServer::Start(const std::string& address,
                           Listener::Open(address));
   KeepGrpcUp();
   LimitGrpcLog();
-  grpc::EnableDefaultHealthCheckService(true);
   static const bool reflection = [] {
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     return true;
@@ -171,7 +171,17 @@ absl::Status GrpcServer::Start(const std::string& address,
   builder.SetResourceQuota(quota);
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
-  for (grpc::Service* service : services) builder.RegisterService(service);
+  builder.RegisterService(health_.get());
+  std::vector<std::pair<QueuedService*, ServerCallQueue*>> takers;
+  for (grpc::Service* service : services) {
+    builder.RegisterService(service);
+    auto* queued = dynamic_cast<QueuedService*>(service);
+    for (int i = 0; queued != nullptr && i < queued->queues(); ++i) {
+      queues_.push_back(
+          std::make_unique<ServerCallQueue>(builder.AddCompletionQueue()));
+      takers.emplace_back(queued, queues_.back().get());
+    }
+  }
   builder.experimental().SetInterceptorCreators(std::move(interceptors_));
   std::unique_ptr<Listener::Acceptor> acceptor =
       builder.experimental().AddExternalConnectionAcceptor(
@@ -183,6 +193,7 @@ absl::Status GrpcServer::Start(const std::string& address,
     return absl::InternalError(
         absl::StrCat("listen address ", address, ": gRPC refuses to serve"));
   }
+  for (const auto& [service, queue] : takers) service->TakeCalls(queue);
   address_ = listener->address();
   listener_ = std::move(listener);
   listener_->Serve(std::move(acceptor), limits.max_connections());
@@ -192,18 +203,18 @@ absl::Status GrpcServer::Start(const std::string& address,
 void GrpcServer::SetServing(bool serving) {
   if (server_ == nullptr) return;
   serving_->store(serving);
-  if (auto* health = server_->GetHealthCheckService(); health != nullptr) {
-    health->SetServingStatus(serving);
-  }
+  health_->SetServing(serving);
 }
 
 void GrpcServer::Shutdown(absl::Duration grace) {
   if (server_ == nullptr) return;
   SetServing(false);
+  health_->Shutdown();
   listener_->Stop();
   server_->Shutdown(std::chrono::system_clock::now() +
                     absl::ToChronoMilliseconds(grace));
   server_->Wait();
+  queues_.clear();  // After the server's last call, as gRPC wants it.
   server_.reset();
   listener_.reset();
 }

@@ -28,7 +28,9 @@
 
 namespace qfleet {
 
+class HealthService;
 class Listener;
+class ServerCallQueue;
 
 // Of one message; larger ones end their call with RESOURCE_EXHAUSTED.
 inline constexpr int kMaxMessageBytes = 256 << 20;
@@ -56,8 +58,18 @@ grpc::ByteBuffer SerializeMessage(const google::protobuf::MessageLite& message);
 absl::Status FromGrpc(const grpc::Status& status);
 grpc::Status ToGrpc(const absl::Status& status);
 
-// A server with the standard health service (the empty name, and each
-// service's full name) and reflection. Thread-compatible.
+// A service with asynchronous methods: what happens to their calls comes to
+// queues (call_queue.h), each of which has one thread.
+class QueuedService {
+ public:
+  virtual ~QueuedService() = default;
+  virtual int queues() const = 0;
+  // Takes calls there while the server runs.
+  virtual void TakeCalls(ServerCallQueue* queue) = 0;
+};
+
+// A server with the standard health service (health_service.h) and reflection.
+// Thread-compatible.
 class GrpcServer {
  public:
   GrpcServer();
@@ -74,6 +86,7 @@ class GrpcServer {
   // a path too long for a socket, or reaches beyond this machine without TLS
   // (CheckListenAddress). A socket file that no process listens on any more is
   // replaced.
+  // A service that is a QueuedService is given its queues.
   absl::Status Start(const std::string& address,
                      const std::vector<grpc::Service*>& services);
 
@@ -96,6 +109,8 @@ class GrpcServer {
   std::vector<
       std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
       interceptors_;
+  const std::unique_ptr<HealthService> health_;
+  std::vector<std::unique_ptr<ServerCallQueue>> queues_;
   std::unique_ptr<Listener> listener_;
   std::unique_ptr<grpc::Server> server_;
 };

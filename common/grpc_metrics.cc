@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "google/protobuf/descriptor.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 
 namespace qfleet {
 namespace {
@@ -84,8 +85,7 @@ GrpcServerMetrics::GrpcServerMetrics(Metrics& metrics,
                                      const std::vector<std::string>& services)
     : unknown_(std::make_unique<GrpcMethodMetrics>(
           metrics, LabelsOf(kUnknown, kUnknown, kUnknown))) {
-  Add(metrics, "grpc.health.v1.Health", "Check", "unary");
-  Add(metrics, "grpc.health.v1.Health", "Watch", "server_stream");
+  AddService(metrics, grpc::health::v1::Health::service_full_name());
   AddService(metrics, "grpc.reflection.v1alpha.ServerReflection");
   for (const std::string& service : services) AddService(metrics, service);
 }

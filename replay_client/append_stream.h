@@ -18,10 +18,10 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/call_queue.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "qfleet/v1/replay.grpc.pb.h"
 #include "replay_client/batch_builder.h"
-#include "replay_client/call_queue.h"
 #include "replay_client/persistent_stream.h"
 #include "replay_client/remote_writer.h"
 

@@ -23,10 +23,10 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/call_queue.h"
 #include "common/grpc.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/support/async_stream.h"
-#include "replay_client/call_queue.h"
 
 namespace qfleet {
 
@@ -136,19 +136,6 @@ class PersistentStream {
     absl::Status status() const { return FromGrpc(status_); }
 
    private:
-    // Calls one of the methods below.
-    class Reaction : public CallQueue::Event {
-     public:
-      using Method = void (Connection::*)(bool ok);
-      Reaction(Connection* connection, Method method)
-          : connection_(connection), method_(method) {}
-      void Done(bool ok) override { (connection_->*method_)(ok); }
-
-     private:
-      Connection* const connection_;
-      const Method method_;
-    };
-
     void Write(const Request& request)
         ABSL_EXCLUSIVE_LOCKS_REQUIRED(stream_.mutex_) {
       writing_ = true;
@@ -206,10 +193,10 @@ class PersistentStream {
     }
 
     PersistentStream& stream_;
-    Reaction started_{this, &Connection::OnStarted};
-    Reaction read_{this, &Connection::OnRead};
-    Reaction written_{this, &Connection::OnWritten};
-    Reaction finish_{this, &Connection::OnFinished};
+    Reaction<Connection> started_{this, &Connection::OnStarted};
+    Reaction<Connection> read_{this, &Connection::OnRead};
+    Reaction<Connection> written_{this, &Connection::OnWritten};
+    Reaction<Connection> finish_{this, &Connection::OnFinished};
     grpc::ClientContext context_;
     const std::unique_ptr<grpc::ClientAsyncReaderWriter<Request, Response>>
         call_;

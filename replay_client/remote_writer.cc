@@ -11,10 +11,10 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/call_queue.h"
 #include "common/status_macros.h"
 #include "replay_client/append_stream.h"
 #include "replay_client/batch_builder.h"
-#include "replay_client/call_queue.h"
 #include "spdlog/spdlog.h"
 
 namespace qfleet {

@@ -7,18 +7,33 @@
 
 namespace qfleet {
 
-AppendReactor::AppendReactor(Shard* shard, const GrpcServerMetrics* calls,
-                             const grpc::ServerContextBase& context)
-    : shard_(shard), call_(calls, kMethod, context) {
-  StartRead(&request_);
+AppendReactor::AppendReactor(const Options& options)
+    : options_(options), stream_(&context_) {
+  options.queue->Enter();
+  context_.AsyncNotifyWhenDone(on_over_.tag());
+  grpc::ServerCompletionQueue* const completions = options.queue->completions();
+  options.service->RequestAppend(&context_, &stream_, completions, completions,
+                                 on_call_.tag());
 }
 
-void AppendReactor::OnReadDone(bool ok) {
+void AppendReactor::OnCall(bool ok) {
+  if (!ok) {  // The server shuts down. OnOver never comes.
+    delete this;
+    return;
+  }
+  TakeCalls(options_);
+  call_.emplace(options_.calls, kMethod, context_);
+  Read();
+}
+
+void AppendReactor::Read() { stream_.Read(&request_, on_read_.tag()); }
+
+void AppendReactor::OnRead(bool ok) {
   if (!ok) {
     End(absl::OkStatus());
     return;
   }
-  call_.Received();
+  call_->Received();
   const absl::Status decoded = decoder_.Decode(request_);
   request_.Clear();
   if (!decoded.ok()) {
@@ -44,18 +59,20 @@ void AppendReactor::OnReadDone(bool ok) {
     return;
   }
   v1::AppendResponse response;
-  response.set_sequence(shard_->LastSequence(table_, writer_id_));
+  response.set_sequence(options_.shard->LastSequence(table_, writer_id_));
   Answer(response);
 }
 
 void AppendReactor::Answer(const v1::AppendResponse& response) {
   response_ = SerializeMessage(response);
-  call_.Sent();
-  StartWrite(&response_);
+  call_->Sent();
+  stream_.Write(response_, on_written_.tag());
 }
 
 void AppendReactor::End(const absl::Status& status) {
-  Finish(call_.End(ToGrpc(status)));
+  // Whether a stream that just ended was cancelled is known once it is over.
+  if (!status.ok()) call_->End(ToGrpc(status));
+  stream_.Finish(ToGrpc(status), on_finished_.tag());
 }
 
 absl::Status AppendReactor::Open(const v1::AppendOpen& open) {
@@ -64,48 +81,64 @@ absl::Status AppendReactor::Open(const v1::AppendOpen& open) {
         "open.writer_id = 0: allowed is a random number that is not 0");
   }
   QFLEET_ASSIGN_OR_RETURN(
-      table_, shard_->Open(open.table(), open.signature(), "the writer"));
+      table_,
+      options_.shard->Open(open.table(), open.signature(), "the writer"));
   writer_id_ = open.writer_id();
   opened_ = true;
   // The writer is here now: what an earlier connection of it still waits for
   // it will send again.
-  shard_->CancelAppends(table_, writer_id_);
+  options_.shard->CancelAppends(table_, writer_id_);
   return absl::OkStatus();
 }
 
 void AppendReactor::Append() {
-  appending_.store(true);
-  shard_->Append(table_, Call(), decoder_.batch(),
-                 [this](const absl::StatusOr<v1::AppendResponse>& result) {
-                   OnAppended(result);
-                 });
-  // The call may have been cancelled before the batch was queued. If it is
-  // over by now, this reaction still keeps the reactor alive.
-  if (cancelled_.load()) OnCancel();
+  // Nothing would tell the shard any more not to wait with this batch.
+  if (over_) {
+    decoder_.Release();
+    End(absl::CancelledError());
+    return;
+  }
+  options_.shard->Append(
+      table_, Call(), decoder_.batch(),
+      [this](const absl::StatusOr<v1::AppendResponse>& result) {
+        OnAppended(result);
+      });
 }
 
 void AppendReactor::OnAppended(
     const absl::StatusOr<v1::AppendResponse>& result) {
-  appending_.store(false);
   decoder_.Release();
-  if (!result.ok()) {
+  if (result.ok()) {
+    Answer(*result);
+  } else {
     End(result.status());
-    return;
   }
-  Answer(*result);
 }
 
-void AppendReactor::OnWriteDone(bool ok) {
+void AppendReactor::OnWritten(bool ok) {
   if (ok) {
-    StartRead(&request_);
+    Read();
   } else {
     End(absl::CancelledError());
   }
 }
 
-void AppendReactor::OnCancel() {
-  cancelled_.store(true);
-  if (appending_.load()) shard_->CancelAppends(table_, Call());
+void AppendReactor::OnOver(bool /*ok*/) {
+  over_ = true;
+  // A batch that the shard holds back.
+  if (opened_) options_.shard->CancelAppends(table_, Call());
+  DeleteIfDone();
+}
+
+void AppendReactor::OnFinished(bool /*ok*/) {
+  finished_ = true;
+  DeleteIfDone();
+}
+
+void AppendReactor::DeleteIfDone() {
+  if (!over_ || !finished_) return;
+  call_->End(grpc::Status::OK);  // Unless End has counted it.
+  delete this;
 }
 
 }  // namespace qfleet

@@ -115,7 +115,7 @@ absl::Status Serve(const ReplayFlags& replay_flags, const std::string& role,
   if (!replay_flags.data_dir.empty()) {
     AddDiskMetrics(metrics, "replay", replay_flags.data_dir);
   }
-  ReplayService service(shard.get(), calls);
+  ReplayService service(shard.get(), calls, config.replay().append_threads());
   QFLEET_RETURN_IF_ERROR(server.Start(flags.listen, {&service}));
   server.SetServing(true);
   QFLEET_RETURN_IF_ERROR(

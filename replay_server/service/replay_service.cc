@@ -4,9 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/column_encoder.h"
-#include "common/grpc.h"
 #include "common/status_macros.h"
-#include "replay_server/service/append_reactor.h"
 
 namespace qfleet {
 namespace {
@@ -109,8 +107,9 @@ grpc::Status Answer(absl::StatusOr<Response> result, Response& response) {
 // There is no generated class for a synchronous stream of bytes; the call is
 // what those for streamed unary methods make.
 ReplayService::ReplayService(Shard* shard,
-                             std::shared_ptr<const GrpcServerMetrics> calls)
-    : shard_(shard), calls_(std::move(calls)) {
+                             std::shared_ptr<const GrpcServerMetrics> calls,
+                             int append_threads)
+    : shard_(shard), calls_(std::move(calls)), append_threads_(append_threads) {
   using Handler =
       grpc::internal::BidiStreamingHandler<ReplayService, grpc::ByteBuffer,
                                            grpc::ByteBuffer>;
@@ -142,9 +141,8 @@ grpc::Status ReplayService::Describe(grpc::ServerContext*,
   return grpc::Status::OK;
 }
 
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>*
-ReplayService::Append(grpc::CallbackServerContext* context) {
-  return new AppendReactor(shard_, calls_.get(), *context);
+void ReplayService::TakeCalls(ServerCallQueue* queue) {
+  AppendReactor::TakeCalls({this, queue, shard_, calls_.get()});
 }
 
 grpc::Status ReplayService::UpdatePriorities(

@@ -3,8 +3,9 @@
 //   ReplayService service(shard.get(), calls);
 //   QFLEET_RETURN_IF_ERROR(server.Start("unix:/tmp/a.sock", {&service}));
 //
-// Append streams come in thousands and are mostly idle: reactors, no thread
-// each. Sample streams are few and heavy: a thread each serves them best.
+// Append streams come in thousands and are mostly idle: reactors, which share a
+// thread or a few. Sample streams are few and heavy: a thread each serves them
+// best.
 // Both are given bytes: a message that does not parse is INVALID_ARGUMENT.
 
 #ifndef QFLEET_REPLAY_SERVER_SERVICE_REPLAY_SERVICE_H_
@@ -15,23 +16,29 @@
 #include <string>
 #include <vector>
 
+#include "common/grpc.h"
 #include "common/grpc_metrics.h"
 #include "qfleet/v1/replay.grpc.pb.h"
+#include "replay_server/service/append_reactor.h"
 #include "replay_server/service/shard.h"
 
 namespace qfleet {
 
-// Thread-safe.
-class ReplayService final
-    : public v1::Replay::WithRawCallbackMethod_Append<v1::Replay::Service> {
+// For one server. Thread-safe.
+class ReplayService final : public AppendReactor::Service,
+                            public QueuedService {
  public:
   // Of one shard at a time: each has a thread, and memory for an answer. More
   // are UNAVAILABLE.
   static constexpr int kMaxSampleStreams = 256;
 
   // `shard` must outlive the server. `calls` has the calls of CountedMethods();
-  // null: they are not counted.
-  ReplayService(Shard* shard, std::shared_ptr<const GrpcServerMetrics> calls);
+  // null: they are not counted. Appends have so many threads.
+  ReplayService(Shard* shard, std::shared_ptr<const GrpcServerMetrics> calls,
+                int append_threads = 1);
+
+  int queues() const override { return append_threads_; }
+  void TakeCalls(ServerCallQueue* queue) override;
 
   // "/SERVICE/METHOD": those of which there are many (CountedCall).
   static std::vector<std::string> CountedMethods();
@@ -39,9 +46,6 @@ class ReplayService final
   grpc::Status Describe(grpc::ServerContext* context,
                         const v1::DescribeRequest* request,
                         v1::DescribeResponse* response) override;
-
-  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Append(
-      grpc::CallbackServerContext* context) override;
 
   grpc::Status UpdatePriorities(
       grpc::ServerContext* context, const v1::UpdatePrioritiesRequest* request,
@@ -58,6 +62,7 @@ class ReplayService final
  private:
   Shard* const shard_;
   const std::shared_ptr<const GrpcServerMetrics> calls_;
+  const int append_threads_;
   std::atomic<int> sample_streams_{0};
 };
 

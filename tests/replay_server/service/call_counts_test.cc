@@ -100,7 +100,7 @@ TEST_F(CallCountsTest, AnAppendCallFromBeginToEnd) {
   EXPECT_TRUE(stream->Finish().ok());
   EXPECT_EQ(Started(kAppend), 1);
   EXPECT_EQ(Received(kAppend), 2);
-  EXPECT_EQ(Handled(kAppend, "OK"), 1);
+  EXPECT_TRUE(Eventually([&] { return Handled(kAppend, "OK") == 1; }));
   EXPECT_EQ(Value("handling_seconds_count", kAppend), 1);
 }
 

@@ -123,6 +123,27 @@ TEST_F(ReplayServiceTest, AcknowledgesAndRemembers) {
   EXPECT_EQ(server_->Stats().inserted(), 2u);
 }
 
+TEST(AppendThreadsTest, AllTakeCallsOfAllConnections) {
+  TestShard shard(TestTable(), 0, 3);
+  shard.Start();
+  // gRPC gives each connection one of the threads.
+  constexpr int kWriters = 24;
+  std::vector<std::unique_ptr<v1::Replay::Stub>> stubs;
+  std::vector<std::unique_ptr<AppendCall>> calls;
+  for (int i = 0; i < kWriters; ++i) {
+    stubs.push_back(v1::Replay::NewStub(MakeChannel(shard.address())));
+    calls.push_back(std::make_unique<AppendCall>(*stubs.back()));
+    ASSERT_EQ(calls.back()->Open(i + 1), 0);
+  }
+  for (uint64_t sequence : {1, 2, 3}) {
+    for (auto& call : calls) ASSERT_TRUE(call->Send(OneItemBatch(sequence)));
+    for (auto& call : calls) {
+      ASSERT_EQ(call->Acknowledged(), static_cast<int64_t>(sequence));
+    }
+  }
+  EXPECT_EQ(shard.Stats().inserted(), 3u * kWriters);
+}
+
 TEST_F(ReplayServiceTest, SampleStreamsAreBounded) {
   Start(TestTable());
   const v1::SampleRequest open = OpenSample();

@@ -108,8 +108,9 @@ inline v1::SampleDraw DrawOf(uint32_t count, uint32_t timeout_ms = 0) {
 // same shard, or over a new one that has lost everything.
 class TestShard {
  public:
-  explicit TestShard(const v1::TableSpec& spec, uint32_t number = 0)
-      : spec_(spec), number_(number) {
+  explicit TestShard(const v1::TableSpec& spec, uint32_t number = 0,
+                     int append_threads = 1)
+      : spec_(spec), number_(number), append_threads_(append_threads) {
     std::string folder =
         (std::filesystem::temp_directory_path() / "qfleet_XXXXXX").string();
     folder_ = mkdtemp(folder.data());
@@ -127,9 +128,10 @@ class TestShard {
     auto shard = Shard::Create({number_, {spec_}, ++lives_}, metrics_);
     ASSERT_TRUE(shard.ok()) << shard.status();
     shard_ = *std::move(shard);
-    service_ = std::make_unique<ReplayService>(shard_.get(), calls_);
   }
   void Start() {
+    service_ =
+        std::make_unique<ReplayService>(shard_.get(), calls_, append_threads_);
     server_ = std::make_unique<GrpcServer>();
     server_->Intercept(CountCalls(calls_, ReplayService::CountedMethods()));
     absl::Status status = server_->Start(address_, {service_.get()});
@@ -150,6 +152,7 @@ class TestShard {
  private:
   const v1::TableSpec spec_;
   const uint32_t number_;
+  const int append_threads_;
   std::string folder_;
   std::string address_;
   uint64_t lives_ = 0;
