@@ -167,6 +167,7 @@ uint64_t ItemSlots::Recover(uint64_t inserted, bool walk) {
   inserted_ = inserted;
   uint64_t dropped = 0;
   uint32_t most_rounds = 0;
+  uint64_t last_drawn = 0;  // The tag of the newest item that was drawn.
   std::vector<uint32_t> damaged;
   free_.clear();
   for (uint32_t slot = 0; slot < options_.capacity; ++slot) {
@@ -184,18 +185,29 @@ uint64_t ItemSlots::Recover(uint64_t inserted, bool walk) {
     } else {
       most_rounds = std::max(most_rounds, item.rounds);
       const bool committed = item.tag <= inserted;
+      if (committed && IsWhole(item.value) && item.value.sampled > 0) {
+        last_drawn = std::max(last_drawn, item.tag);
+      }
       const bool in_ring = item.span.oldest_id() >= steps_.oldest_id();
       if (committed && in_ring && item.value.sampled != ItemValue::kRemoved) {
         keep = IsWhole(item.value) && item.span.last_id < steps_.next_id() &&
                (!walk || StepsAreThere(item.span));
         dropped += keep ? 0 : 1;
       }
+      // Its number will be another item's, and then it would count as well.
+      if (!committed) item.tag = 0;
     }
     if (keep) {
       Link(slot);
     } else if (ranked) {
       free_.push_back(slot);
     }
+  }
+  // Items are drawn in order: those before one that was drawn are used up, but
+  // were not all marked when the process was killed, or that was not written
+  // when the power failed.
+  while (!by_age_.empty() && by_age_.begin()->first + 1 < last_drawn) {
+    Remove(Oldest());
   }
   for (uint32_t slot : damaged) {
     Record(slot).tag = 0;

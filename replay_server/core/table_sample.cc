@@ -87,9 +87,11 @@ void Table::DrawInOrder(uint32_t count, Drawing& drawing) {
     slot = oldest;
     if (++sampled == times) used_up.push_back(slot);
   }
-  if (count > 0 && sampled < times) items_.SetSampled(oldest, sampled);
   CopyDrawnItems(drawing);
+  // In order, so that whenever the process is killed only the oldest item that
+  // is left may have been drawn.
   for (uint32_t slot : used_up) items_.Remove(slot);
+  if (count > 0 && sampled < times) items_.SetSampled(oldest, sampled);
   masses_.assign(used_up.size(), 0.0);
   tree_.Set(used_up, masses_);
 }

@@ -408,6 +408,15 @@ TEST_F(KillTest, KillsLoseNothing) {
   KillAgainAndAgain();
 }
 
+// Items lie wherever a slot is free, so that what a kill left of a batch that was
+// not committed is not overwritten by what is sent again.
+TEST_F(KillTest, KillsLoseAndDuplicateNothingWhereTheLowestPriorityGoes) {
+  v1::TableSpec spec = FaultTable(150000);
+  spec.set_remover(v1::LOWEST_PRIORITY);
+  MakeShard(spec);
+  KillAgainAndAgain();
+}
+
 // The table is full all the time: the newest items are there.
 TEST_F(KillTest, KillsOfAFullTableLoseNothing) {
   MakeShard(FaultTable(500));

@@ -1,8 +1,11 @@
 // The selector FIFO and the remover LOWEST_PRIORITY, in memory and across
 // lives.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <set>
@@ -75,6 +78,17 @@ class TableSelectorTest : public TableFixture {
     return uids;
   }
 
+  std::string Read(const std::string& region) {
+    std::ifstream file(path_ + "/" + region, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  }
+  // What the file began with before, as if that had not been written yet.
+  void TakeBack(const std::string& region, const std::string& bytes) {
+    std::fstream file(path_ + "/" + region,
+                      std::ios::in | std::ios::out | std::ios::binary);
+    file << bytes;
+  }
+
   const TempDirectory directory_;
   const std::string path_ = directory_.path() + "/table";
   uint64_t sequence_ = 0;
@@ -115,6 +129,31 @@ TEST_F(TableSelectorTest, FifoDrawsEachItemSoManyTimesAcrossLives) {
   EXPECT_EQ(table_->Stats().sampled(), 9u);
 }
 
+// The count of what could be drawn was too high, and a draw of all went beyond
+// the last item.
+TEST_F(TableSelectorTest, KilledInMidDrawLeavesAQueueThatCanBeDrawn) {
+  Open(QueueSpec(3));
+  Insert({1, 1, 1, 1});
+  const std::string before = Read("items");
+  EXPECT_THAT(Draw(7), ElementsAre(0, 0, 0, 1, 1, 1, 2));
+  const std::string after = Read("items");
+  // The mark of the last item that was drawn got there, that of the first one
+  // did not: pages reach the disk in any order.
+  TakeBack("items", before.substr(0, 8));
+  Open(QueueSpec(3));
+  EXPECT_EQ(table_->Drawable(), 5u);
+  EXPECT_THAT(Draw(5), ElementsAre(2, 2, 3, 3, 3));
+  // All marks but the last.
+  const size_t row =
+      std::mismatch(after.begin() + 8, after.end(), before.begin() + 8).first -
+      after.begin();
+  const size_t stride = row / 8 * 8;
+  TakeBack("items", after.substr(0, 2 * stride) + before.substr(2 * stride));
+  Open(QueueSpec(3));
+  EXPECT_EQ(table_->Drawable(), 6u);
+  EXPECT_THAT(Draw(6), ElementsAre(2, 2, 2, 3, 3, 3));
+}
+
 TEST_F(TableSelectorTest, FullFifoLosesTheOldest) {
   Open(QueueSpec(1));
   for (int i = 0; i < 12; ++i) Insert({1});
@@ -147,6 +186,28 @@ TEST_F(TableSelectorTest, LowestPriorityGoesFirstOfEqualsTheOldest) {
   uids = Draw(200);
   EXPECT_THAT(std::set<int64_t>(uids.begin(), uids.end()),
               ElementsAre(0, 2, 4, 5));
+}
+
+// What was written of it came to life one life later, beside what was sent
+// again, once the count of inserts had passed it.
+TEST_F(TableSelectorTest, LowestPriorityBatchKilledBeforeItsCommitStaysAway) {
+  v1::TableSpec spec = ModelSpec(10, 1 << 20);
+  spec.set_remover(v1::LOWEST_PRIORITY);
+  Open(spec);
+  Insert({5, 5});
+  const std::string state = Read("state"), writers = Read("writers");
+  const uint64_t sequence = sequence_, next = next_;
+  Insert({6, 7});
+  TakeBack("state", state);
+  TakeBack("writers", writers);
+  Open(spec);
+  EXPECT_EQ(table_->Stats().size(), 2u);
+  sequence_ = sequence;
+  next_ = next;
+  Insert({6, 7});
+  Open(spec);
+  EXPECT_EQ(table_->Stats().size(), 4u);
+  EXPECT_EQ(table_->recovery().dropped, 0u);
 }
 
 // Against a plain list, with steps leaving the ring as well.
