@@ -1,5 +1,6 @@
 #include "common/table_spec.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <string>
@@ -124,6 +125,27 @@ std::string TensorTypeName(const v1::TensorSpec& spec) {
   std::string dtype = v1::DType_Name(spec.dtype());
   for (char& c : dtype) c = absl::ascii_tolower(c);
   return absl::StrCat(dtype, "[", absl::StrJoin(spec.shape(), ","), "]");
+}
+
+uint64_t SampledRowBytes(const v1::TableSignature& signature) {
+  uint64_t bytes = 0;
+  for (const v1::TensorSpec& column : signature.item_columns()) {
+    bytes += static_cast<uint64_t>(RowBytes(column));
+  }
+  for (const v1::View& view : signature.views()) {
+    bytes += static_cast<uint64_t>(RowBytes(ViewTensor(signature, view)));
+  }
+  return bytes;
+}
+
+uint32_t MaxDraw(const v1::TableSignature& signature) {
+  constexpr uint64_t kMostRows = 65536;
+  // Of a message's 256 MiB (common/grpc.h) one is for all else.
+  constexpr uint64_t kAnswerBytes = 255 << 20;
+  // Slot, generation and mass of a row take 18 bytes at most.
+  constexpr uint64_t kKeyBytes = 18;
+  return static_cast<uint32_t>(std::clamp<uint64_t>(
+      kAnswerBytes / (SampledRowBytes(signature) + kKeyBytes), 1, kMostRows));
 }
 
 v1::TensorSpec ViewTensor(const v1::TableSignature& signature,

@@ -23,6 +23,13 @@ int64_t RowBytes(const v1::TensorSpec& spec);
 // "float32[4]", "uint8[84,84]", "int64[]".
 std::string TensorTypeName(const v1::TensorSpec& spec);
 
+// Bytes of a sampled row: its item columns and views. `signature` must be
+// valid.
+uint64_t SampledRowBytes(const v1::TableSignature& signature);
+
+// The most rows of one draw: 65,536, or what an answer has room for.
+uint32_t MaxDraw(const v1::TableSignature& signature);
+
 // A view's type: the step column's, with a leading dimension `stack` where
 // that is more than 1. `signature` must be valid.
 v1::TensorSpec ViewTensor(const v1::TableSignature& signature,

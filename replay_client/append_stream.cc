@@ -1,6 +1,7 @@
 #include "replay_client/append_stream.h"
 
 #include <algorithm>
+#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,9 +16,18 @@ namespace {
 // under other mutexes, so that no condition can tell.
 constexpr absl::Duration kElsewherePeriod = absl::Milliseconds(20);
 
+uint64_t RandomWriterId() {
+  std::random_device device;
+  uint64_t id = 0;
+  while (id == 0) id = (uint64_t{device()} << 32) | device();
+  return id;
+}
+
+// As a writer that the shard does not know.
 grpc::ByteBuffer OpenRequestOf(const v1::AppendOpen& open) {
   v1::AppendRequest request;
   *request.mutable_open() = open;
+  request.mutable_open()->set_writer_id(RandomWriterId());
   return SerializeMessage(request);
 }
 
@@ -31,6 +41,14 @@ AppendStream::AppendStream(const Options& options)
               grpc::internal::RpcMethod::BIDI_STREAMING, channel_),
       away_since_(absl::Now()),
       stream_(this, options.queue) {}
+
+void AppendStream::WaitConnected(absl::Time deadline) const {
+  absl::MutexLock lock(&mutex_);
+  auto settled = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return connected() || !status_.ok();
+  };
+  mutex_.AwaitWithDeadline(absl::Condition(&settled), deadline);
+}
 
 absl::Status AppendStream::status() const {
   absl::MutexLock lock(&mutex_);
@@ -158,22 +176,42 @@ bool AppendStream::Parse(grpc::ByteBuffer& bytes,
 }
 
 void AppendStream::OnOpen(grpc::ByteBuffer& bytes) {
-  absl::MutexLock lock(&mutex_);
-  ++opened_;
-  v1::AppendResponse response;
-  if (!Parse(bytes, response)) return;
-  // Their own acknowledgement, which was lost with the connection, would have
-  // said which were stored.
-  stats_.items_unconfirmed += Acknowledge(response.sequence());
-  next_ = 0;
-  last_error_ = absl::OkStatus();
-  connected_.store(true, std::memory_order_relaxed);
-  spdlog::info("writer connected to {}", options_.address);
+  {
+    absl::MutexLock lock(&mutex_);
+    v1::AppendResponse response;
+    if (!Parse(bytes, response)) return;
+    if (!Forgot(response.sequence())) {
+      ++opened_;
+      acknowledged_ = std::max(acknowledged_, response.sequence());
+      // Their own acknowledgement, which was lost with the connection, would
+      // have said which were stored.
+      stats_.items_unconfirmed += Acknowledge(response.sequence());
+      next_ = 0;
+      last_error_ = absl::OkStatus();
+      connected_.store(true, std::memory_order_relaxed);
+      spdlog::info("writer connected to {}", options_.address);
+      return;
+    }
+    spdlog::warn(
+        "{} has lost batches {} to {}, which it had acknowledged: it was "
+        "restored, or its host lost power; going on as a new writer",
+        options_.address, response.sequence() + 1, acknowledged_);
+    acknowledged_ = 0;
+  }
+  // The shard would wait for those for ever. Of a writer that it does not know
+  // it takes what comes, each stream from its next episode on.
+  open_ = OpenRequestOf(options_.open);
+  stream_.Break();
+}
+
+bool AppendStream::Forgot(uint64_t sequence) const {
+  // All of them: it does not know the writer any more.
+  return sequence != 0 && sequence < acknowledged_;
 }
 
 const grpc::ByteBuffer* AppendStream::NextRequest() {
   absl::MutexLock lock(&mutex_);
-  if (!status_.ok() || next_ >= pending_.size()) return nullptr;
+  if (!status_.ok() || !connected() || next_ >= pending_.size()) return nullptr;
   Pending& pending = pending_[next_++];
   if (pending.sent) ++stats_.batches_resent;
   pending.sent = true;
@@ -187,6 +225,7 @@ void AppendStream::OnResponse(grpc::ByteBuffer& bytes) {
   if (!Parse(bytes, response)) return;
   stats_.items_stored += response.items_stored();
   stats_.items_skipped += response.items_skipped();
+  acknowledged_ = std::max(acknowledged_, response.sequence());
   Acknowledge(response.sequence());
 }
 

@@ -32,7 +32,7 @@ class AppendStream
  public:
   struct Options {
     std::string address;
-    v1::AppendOpen open;
+    v1::AppendOpen open;  // writer_id is the stream's own.
     uint64_t max_unacknowledged_bytes = 0;
     uint64_t max_unacknowledged_steps = 0;
     CallQueue* queue = nullptr;
@@ -48,6 +48,9 @@ class AppendStream
 
   // True between the shard's answer to `open` and the connection's end.
   bool connected() const { return connected_.load(std::memory_order_relaxed); }
+
+  // Until it is connected, `deadline`, or it never will be.
+  void WaitConnected(absl::Time deadline) const;
 
   // Why nothing will be sent any more, the shard's address first; OK.
   absl::Status status() const;
@@ -104,13 +107,16 @@ class AppendStream
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Forgets the batches up to `sequence`; returns their items.
   uint64_t Acknowledge(uint64_t sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether the shard, whose last batch is `sequence`, has lost some that it
+  // had acknowledged: it was restored, or its host lost power.
+  bool Forgot(uint64_t sequence) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   // Says for what and how long it waited in vain.
   absl::Status TooLate(absl::Duration patience) const
       ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Options options_;
-  const grpc::ByteBuffer open_;
+  grpc::ByteBuffer open_;  // Of the queue's thread.
   const std::shared_ptr<grpc::Channel> channel_;
   const grpc::internal::RpcMethod method_;
 
@@ -119,8 +125,9 @@ class AppendStream
   mutable absl::Mutex mutex_;
   std::deque<Pending> pending_ ABSL_GUARDED_BY(mutex_);  // Unacknowledged.
   size_t next_ ABSL_GUARDED_BY(mutex_) = 0;  // The first to send of pending_.
-  BatchSize pending_size_ ABSL_GUARDED_BY(mutex_);  // Of all of pending_.
-  uint64_t opened_ ABSL_GUARDED_BY(mutex_) = 0;     // Connections.
+  BatchSize pending_size_ ABSL_GUARDED_BY(mutex_);     // Of all of pending_.
+  uint64_t acknowledged_ ABSL_GUARDED_BY(mutex_) = 0;  // The last sequence.
+  uint64_t opened_ ABSL_GUARDED_BY(mutex_) = 0;        // Connections.
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
   absl::Status last_error_ ABSL_GUARDED_BY(mutex_);  // While not connected.
   absl::Time away_since_ ABSL_GUARDED_BY(mutex_);

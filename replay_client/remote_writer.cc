@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cmath>
 #include <deque>
-#include <random>
 #include <utility>
 
 #include "absl/algorithm/container.h"
@@ -26,13 +25,6 @@ constexpr uint64_t kMaxBatchSteps = 512;
 
 // An item ends at most so many steps before its stream's newest one.
 constexpr uint64_t kMaxItemLag = 4096;
-
-uint64_t RandomWriterId() {
-  std::random_device device;
-  uint64_t id = 0;
-  while (id == 0) id = (uint64_t{device()} << 32) | device();
-  return id;
-}
 
 // The steps of a stream, numbered for the caller without a gap, are spread
 // over shards episode by episode, and each shard wants its part without a gap
@@ -117,6 +109,8 @@ class RemoteWriterImpl : public RemoteWriter {
   };
 
   absl::Status CheckShards() const;
+  // Before the first step.
+  absl::Status WaitForShards();
   int ChooseShard(uint32_t stream) const;
   StreamState& FindStream(uint32_t stream);
   bool Full(const ShardState& shard) const;
@@ -141,16 +135,18 @@ class RemoteWriterImpl : public RemoteWriter {
   std::atomic<bool> any_failed_{false};
   CallQueue queue_;
   std::vector<ShardState> shards_;
+  const absl::Time connect_deadline_;
+  bool begun_ = false;
   absl::flat_hash_map<uint32_t, StreamState> streams_;
   std::atomic<uint64_t> steps_dropped_{0};
   std::atomic<uint64_t> items_dropped_{0};
 };
 
 RemoteWriterImpl::RemoteWriterImpl(const WriterOptions& options)
-    : options_(options) {
+    : options_(options),
+      connect_deadline_(absl::Now() + options.connect_patience) {
   AppendStream::Options link;
   link.open.set_table(options.table);
-  link.open.set_writer_id(RandomWriterId());
   *link.open.mutable_signature() = options.signature;
   link.max_unacknowledged_bytes = options.max_unacknowledged_bytes;
   link.max_unacknowledged_steps = options.max_unacknowledged_steps;
@@ -174,6 +170,14 @@ absl::Status RemoteWriterImpl::CheckShards() const {
   return absl::OkStatus();
 }
 
+absl::Status RemoteWriterImpl::WaitForShards() {
+  if (std::exchange(begun_, true)) return absl::OkStatus();
+  for (const ShardState& shard : shards_) {
+    shard.stream->WaitConnected(connect_deadline_);
+  }
+  return CheckShards();
+}
+
 // A stream has its shard, and moves on to another while that is away.
 int RemoteWriterImpl::ChooseShard(uint32_t stream) const {
   const size_t home =
@@ -194,6 +198,7 @@ StreamState& RemoteWriterImpl::FindStream(uint32_t stream) {
 absl::StatusOr<uint64_t> RemoteWriterImpl::AppendStep(
     uint32_t stream, bool starts_episode, absl::Span<const ColumnRow> columns) {
   QFLEET_RETURN_IF_ERROR(CheckShards());
+  QFLEET_RETURN_IF_ERROR(WaitForShards());
   StreamState& state = FindStream(stream);
   if (state.segments.empty() && !starts_episode) {
     return absl::InvalidArgumentError(absl::StrCat(

@@ -1,10 +1,10 @@
 // A Writer over gRPC: one Append stream for each shard, acknowledged, resent
 // after a reconnect, bounded.
 //
-// While a shard is away its streams go on elsewhere: at once where an episode
-// begins; an episode that is under way is given up once the shard's queue is
-// full and `shard_patience` is over, and its rest is dropped and counted. What
-// is queued by then waits for the shard to come back.
+// A stream has its shard. While that is away it goes on elsewhere: at once
+// where an episode begins; an episode that is under way is given up once the
+// shard's queue is full and `shard_patience` is over, and its rest is dropped
+// and counted. What is queued by then waits for the shard to come back.
 
 #ifndef QFLEET_REPLAY_CLIENT_REMOTE_WRITER_H_
 #define QFLEET_REPLAY_CLIENT_REMOTE_WRITER_H_
@@ -40,6 +40,10 @@ struct WriterOptions {
   // How long after its loss (or the writer's start, if it was never there) a
   // shard may hold a call up at that bound while another one is connected.
   absl::Duration shard_patience = absl::Seconds(2);
+  // How long the first step waits for shards that are not connected yet: else
+  // all streams began at the one that is quickest, and stayed there for as long
+  // as their first episodes last.
+  absl::Duration connect_patience = absl::Seconds(2);
 };
 
 struct WriterStats {
@@ -66,7 +70,7 @@ class RemoteWriter : public Writer {
   virtual void Stop() = 0;
 };
 
-// Connects in the background: Make never waits.
+// Connects in the background: Make never waits, the first step may.
 std::unique_ptr<RemoteWriter> MakeRemoteWriter(const WriterOptions& options);
 
 }  // namespace qfleet

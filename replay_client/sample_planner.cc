@@ -13,8 +13,6 @@ namespace {
 // totals of the others: while it waits, only its own inserts can free it.
 constexpr uint32_t kDrawTimeoutMs = 20;
 
-// Of one request, as in replay.proto.
-constexpr uint64_t kMaxDraw = 65536;
 // Of one answer: what many rows are cut into, and the most. A row is copied
 // four times on its way (gathered, into and out of the socket, to its batch),
 // with TLS ten times: an answer that fits into the caches makes that cheap,
@@ -25,15 +23,8 @@ constexpr uint64_t kAnswerBytes = 2 << 20;
 constexpr uint64_t kMaxAnswerBytes = 4 << 20;
 
 uint32_t RowsIn(uint64_t bytes, const v1::TableSignature& signature) {
-  uint64_t row_bytes = 1;
-  for (const v1::TensorSpec& column : signature.item_columns()) {
-    row_bytes += RowBytes(column);
-  }
-  for (const v1::View& view : signature.views()) {
-    row_bytes += RowBytes(ViewTensor(signature, view));
-  }
-  return static_cast<uint32_t>(
-      std::clamp<uint64_t>(bytes / row_bytes, 1, kMaxDraw));
+  return static_cast<uint32_t>(std::clamp<uint64_t>(
+      bytes / (SampledRowBytes(signature) + 1), 1, MaxDraw(signature)));
 }
 
 // A shard with nothing to answer is asked for its stats so often while some
@@ -108,7 +99,8 @@ absl::Status SamplePlanner::Answer(int shard,
   for (const Ask& ask : request) count += ask.count();
   if (count == 0) return absl::OkStatus();
   if (lists.limited()) {
-    AskAgain(asked, request, /*has_items=*/lists.stats().mass() > 0);
+    AskAgain(asked, request,
+             /*has_items=*/lists.stats().mass() > 0 && !lists.too_few());
     return absl::OkStatus();
   }
   QFLEET_RETURN_IF_ERROR(CheckAnswer(options_.signature, count, *answer));
@@ -117,7 +109,7 @@ absl::Status SamplePlanner::Answer(int shard,
 }
 
 // The same shard again, or shards that are held back would be drawn from less;
-// but not if it has nothing to draw.
+// but not if it has not enough to draw.
 void SamplePlanner::AskAgain(Shard& asked, const Request& request,
                              bool has_items) {
   for (const Ask& ask : request) {

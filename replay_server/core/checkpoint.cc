@@ -163,6 +163,8 @@ absl::StatusOr<std::string> FinishCheckpoint(const std::string& temporary,
     const std::vector<std::string> all = ListShardCheckpoints(
         std::filesystem::path(path).parent_path().string(), shard);
     for (size_t i = keep; i < all.size(); ++i) {
+      // Not the newest by name if the clock was set back.
+      if (all[i] == path) continue;
       std::error_code ignored;  // What stays does no harm.
       std::filesystem::remove_all(all[i], ignored);
     }

@@ -179,8 +179,11 @@ class Table {
   // open, while it goes on. Steps are pinned until they were copied, oldest
   // first. Items are copied fast, oldest first, so that no insert catches up:
   //
+  // Steps that were of no live item at the beginning, older ones, are left out.
+  //
   //   snapshot = BeginSnapshot();                          // lock
   //   while (CopyItems(*snapshot, 256 << 10, pieces)) ...  // lock, each
+  //   ItemsCopied(*snapshot);                              // lock
   //   while (NextSteps(*snapshot, 1 << 20, rows)) {        // no lock
   //     write rows                                         // no lock
   //     StepsCopied(*snapshot, rows);                      // lock
@@ -207,6 +210,8 @@ class Table {
   // Adds the next rows to `pieces`; false if there are none.
   bool CopyItems(Snapshot& snapshot, uint64_t max_bytes,
                  std::vector<Piece>& pieces) const;
+  // All of them.
+  void ItemsCopied(Snapshot& snapshot);
   bool NextSteps(const Snapshot& snapshot, uint64_t max_bytes,
                  StepRows& rows) const;
   void StepsCopied(Snapshot& snapshot, const StepRows& rows);
@@ -240,6 +245,7 @@ class Table {
   absl::Status CheckSteps(const AppendInput& input) const;
   absl::Status CheckItems(const AppendInput& input) const;
   void EvictRows(uint64_t first_id, uint64_t end_id);
+  uint64_t OldestNeeded() const;
   uint32_t InsertItem(const AppendInput& batch, const PlannedItem& item);
   void DrawByMass(uint32_t count, Drawing& drawing);
   void DrawInOrder(uint32_t count, Drawing& drawing);

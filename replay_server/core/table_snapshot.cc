@@ -8,15 +8,25 @@
 
 namespace qfleet {
 
+// Older steps are of no item any more.
+uint64_t Table::OldestNeeded() const {
+  uint64_t id = steps_.oldest_id();
+  if (items_.size() == 0) return id;  // Where streams stand is needed at least.
+  while (steps_.first_item(id) == 0) ++id;
+  return id;
+}
+
 std::unique_ptr<Table::Snapshot> Table::BeginSnapshot() {
   auto snapshot = std::make_unique<Snapshot>();
   snapshot->header = header_;
   *snapshot->header.mutable_spec() = spec_;
   snapshot->state.assign(regions_[kStateRegion], TableState::kBytes);
   snapshot->writers.assign(regions_[kWritersRegion], writers_.used_bytes());
-  snapshot->next_id = steps_.oldest_id();
+  snapshot->next_id = OldestNeeded();
+  // Until the items are copied who comes to a full ring waits, or it would
+  // overwrite them.
+  snapshot->pin = pins_.insert(steps_.oldest_id());
   snapshot->end_id = steps_.next_id();
-  snapshot->pin = pins_.insert(snapshot->next_id);
   // From the item that goes first when others come.
   snapshot->next_slot =
       spec_.remover() == v1::LOWEST_PRIORITY
@@ -61,6 +71,13 @@ bool Table::NextSteps(const Snapshot& snapshot, uint64_t max_bytes,
 void Table::StepsCopied(Snapshot& snapshot, const StepRows& rows) {
   pins_.erase(snapshot.pin);
   snapshot.next_id += rows.count;
+  snapshot.pin = pins_.insert(snapshot.next_id);
+}
+
+// What inserts overwrite first is steps that are left out, as a rule a fifth of
+// a full ring.
+void Table::ItemsCopied(Snapshot& snapshot) {
+  pins_.erase(snapshot.pin);
   snapshot.pin = pins_.insert(snapshot.next_id);
 }
 

@@ -83,6 +83,9 @@ absl::Status AppendReactor::Open(const v1::AppendOpen& open) {
   QFLEET_ASSIGN_OR_RETURN(
       table_,
       options_.shard->Open(open.table(), open.signature(), "the writer"));
+  // Not only when its first batch comes: a writer that was let in would wait
+  // for this shard instead of going to another.
+  QFLEET_RETURN_IF_ERROR(options_.shard->WriteStatus(table_));
   writer_id_ = open.writer_id();
   opened_ = true;
   // The writer is here now: what an earlier connection of it still waits for

@@ -1,5 +1,6 @@
 // qfleet-replay: one shard of the replay.
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <random>
@@ -109,7 +110,12 @@ absl::Status Serve(const ReplayFlags& replay_flags, const std::string& role,
   options.data_dir = replay_flags.data_dir;
   options.sync_interval = absl::Seconds(config.replay().sync_interval());
   options.restore = replay_flags.restore;
-  options.on_storage_failure = [&server] { server.SetServing(false); };
+  // Which may be before it serves.
+  std::atomic<bool> storage_failed{false};
+  options.on_storage_failure = [&server, &storage_failed] {
+    storage_failed = true;
+    server.SetServing(false);
+  };
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Shard> shard,
                           Shard::Create(options, metrics));
   if (!replay_flags.data_dir.empty()) {
@@ -118,6 +124,7 @@ absl::Status Serve(const ReplayFlags& replay_flags, const std::string& role,
   ReplayService service(shard.get(), calls, config.replay().append_threads());
   QFLEET_RETURN_IF_ERROR(server.Start(flags.listen, {&service}));
   server.SetServing(true);
+  if (storage_failed) server.SetServing(false);
   QFLEET_RETURN_IF_ERROR(
       WriteReadyFile(flags.ready_file, server.address(), metrics_address));
   const v1::DescribeResponse begin = shard->Describe();

@@ -4,23 +4,24 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status_macros.h"
+#include "common/table_spec.h"
 #include "replay_server/core/table_header.h"
 
 namespace qfleet {
 namespace {
 
-constexpr uint64_t kMaxDraw = 65536;
 constexpr uint32_t kMaxTimeoutMs = 60000;
 
 // Of a piece that is verified; its rows cannot be overwritten meanwhile.
 constexpr uint64_t kVerifySteps = 256;
 // Of a snapshot: items that are copied under the lock at once, those that are
-// in memory before they are written, and steps that are written at once. Inserts
-// wait for the lock no longer than the first take; those that catch up with the
-// steps wait until these are written, at the disk's pace.
+// in memory before they are written, and steps that are written at once.
+// Inserts wait for the lock no longer than the first take; those that catch up
+// with the steps wait until these are written, at the disk's pace.
 constexpr uint64_t kItemsUnderLock = 64 << 10;
 constexpr uint64_t kItemsInMemory = 64 << 20;
 constexpr uint64_t kStepsAtOnce = 256 << 10;
@@ -29,8 +30,9 @@ absl::Status ShuttingDown() {
   return absl::UnavailableError("the shard is shutting down");
 }
 
-absl::Status CheckDraw(const v1::SampleDraw& draw, uint64_t max_drawable) {
-  const uint64_t most = std::min(kMaxDraw, max_drawable);
+absl::Status CheckDraw(const v1::SampleDraw& draw, const Table& table) {
+  const uint64_t most = std::min<uint64_t>(MaxDraw(table.spec().signature()),
+                                           table.MaxDrawable());
   if (draw.count() > most) {
     return absl::InvalidArgumentError(absl::StrCat(
         "draw.count = ", draw.count(), ": allowed is at most ", most));
@@ -95,6 +97,11 @@ bool ServedTable::CanSample(uint32_t count) const {
 }
 
 // ----------------------------------------------------------------- append ---
+
+absl::Status ServedTable::WriteStatus() const {
+  absl::MutexLock lock(&mutex_);
+  return failed_;
+}
 
 uint64_t ServedTable::LastSequence(uint64_t writer_id) const {
   absl::MutexLock lock(&mutex_);
@@ -257,7 +264,7 @@ void ServedTable::CancelIf(
 
 absl::Status ServedTable::Sample(const v1::SampleDraw& draw,
                                  v1::SampleResponse& response) {
-  QFLEET_RETURN_IF_ERROR(Reject(CheckDraw(draw, table_->MaxDrawable())));
+  QFLEET_RETURN_IF_ERROR(Reject(CheckDraw(draw, *table_)));
   {
     absl::MutexLock lock(&mutex_);
     if (stopped_) return ShuttingDown();
@@ -276,10 +283,13 @@ absl::Status ServedTable::Sample(const v1::SampleDraw& draw,
     start = absl::Now();
     QFLEET_ASSIGN_OR_RETURN(drawing, table_->Draw(draw.count()));
   }
-  table_->Gather(*drawing, response);
   {
-    absl::MutexLock lock(&mutex_);
-    table_->Release(std::move(drawing));
+    // Also if there is no memory for the rows.
+    absl::Cleanup release = [this, &drawing] {
+      absl::MutexLock lock(&mutex_);
+      table_->Release(std::move(drawing));
+    };
+    table_->Gather(*drawing, response);
   }
   metrics_.sample_seconds.Observe(SecondsSince(start));
   Drain();
@@ -301,6 +311,7 @@ absl::Status ServedTable::AwaitSample(const v1::SampleDraw& draw,
   if (stopped_) return ShuttingDown();
   if (!CanSample(draw.count())) {
     response.set_limited(true);
+    response.set_too_few(table_->Drawable() < draw.count());
     *response.mutable_stats() = table_->Stats();
   }
   return absl::OkStatus();
@@ -431,10 +442,15 @@ absl::Status ServedTable::WriteSnapshot(const std::string& directory) {
     snapshot = table_->BeginSnapshot();
     quiescing_ = false;
   }
+  // To memory first: the disk must not let inserts catch up.
+  std::vector<Table::Piece> items;
+  const absl::StatusOr<bool> more = CopyItems(*snapshot, items);
   TableFilesWriter files;
-  absl::Status status = files.Open(directory, snapshot->header);
-  if (status.ok()) status = WriteItems(*snapshot, files);
-  if (status.ok()) status = WriteSteps(*snapshot, files);
+  absl::Status status = more.status();
+  if (status.ok()) status = files.Open(directory, snapshot->header);
+  if (status.ok()) {
+    status = WriteRows(*snapshot, *more, std::move(items), files);
+  }
   if (status.ok()) {
     status = files.Write(kStateRegion, 0, snapshot->state.data(),
                          snapshot->state.size());
@@ -450,22 +466,37 @@ absl::Status ServedTable::WriteSnapshot(const std::string& directory) {
   return status.ok() ? files.Sync() : status;
 }
 
-absl::Status ServedTable::WriteItems(Table::Snapshot& snapshot,
-                                     TableFilesWriter& files) {
-  bool more = true;
+absl::Status ServedTable::WriteRows(Table::Snapshot& snapshot, bool more,
+                                    std::vector<Table::Piece> items,
+                                    TableFilesWriter& files) {
   while (more) {
-    // To memory first: the disk must not let inserts catch up.
-    std::vector<Table::Piece> pieces;
-    for (uint64_t bytes = 0; more && bytes < kItemsInMemory;
-         bytes += kItemsUnderLock) {
-      absl::MutexLock lock(&mutex_);
-      if (stopped_) return absl::CancelledError("the shard is shutting down");
-      more = table_->CopyItems(snapshot, kItemsUnderLock, pieces);
-    }
-    for (const Table::Piece& piece : pieces) {
-      QFLEET_RETURN_IF_ERROR(files.Write(kItemsRegion, piece.offset,
-                                         piece.data.data(), piece.data.size()));
-    }
+    QFLEET_RETURN_IF_ERROR(WriteItems(items, files));
+    items.clear();
+    QFLEET_ASSIGN_OR_RETURN(more, CopyItems(snapshot, items));
+  }
+  // Inserts may wait for steps, and for those items not any more.
+  QFLEET_RETURN_IF_ERROR(WriteSteps(snapshot, files));
+  return WriteItems(items, files);
+}
+
+absl::StatusOr<bool> ServedTable::CopyItems(Table::Snapshot& snapshot,
+                                            std::vector<Table::Piece>& items) {
+  bool more = true;
+  for (uint64_t bytes = 0; more && bytes < kItemsInMemory;
+       bytes += kItemsUnderLock) {
+    absl::MutexLock lock(&mutex_);
+    if (stopped_) return absl::CancelledError("the shard is shutting down");
+    more = table_->CopyItems(snapshot, kItemsUnderLock, items);
+    if (!more) table_->ItemsCopied(snapshot);
+  }
+  return more;
+}
+
+absl::Status ServedTable::WriteItems(const std::vector<Table::Piece>& items,
+                                     TableFilesWriter& files) {
+  for (const Table::Piece& piece : items) {
+    QFLEET_RETURN_IF_ERROR(files.Write(kItemsRegion, piece.offset,
+                                       piece.data.data(), piece.data.size()));
   }
   return absl::OkStatus();
 }

@@ -55,6 +55,7 @@ class ServedTable {
   const v1::TableSpec& spec() const { return table_->spec(); }
 
   // The methods are those of Shard, which documents them.
+  absl::Status WriteStatus() const;
   uint64_t LastSequence(uint64_t writer_id) const;
   void Append(const AppendCall& call, AppendInput batch, AppendDone done);
   void CancelAppends(const AppendCall& call);
@@ -111,7 +112,15 @@ class ServedTable {
   std::string SamplersWaitFor() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   // Cancels what `chosen` chooses of the queue.
   void CancelIf(const std::function<bool(const AppendCall&)>& chosen);
-  absl::Status WriteItems(Table::Snapshot& snapshot, TableFilesWriter& files);
+  // `items` are in memory, and there may be more.
+  absl::Status WriteRows(Table::Snapshot& snapshot, bool more,
+                         std::vector<Table::Piece> items,
+                         TableFilesWriter& files);
+  // So many that they fit in memory; whether there are more.
+  absl::StatusOr<bool> CopyItems(Table::Snapshot& snapshot,
+                                 std::vector<Table::Piece>& items);
+  absl::Status WriteItems(const std::vector<Table::Piece>& items,
+                          TableFilesWriter& files);
   absl::Status WriteSteps(Table::Snapshot& snapshot, TableFilesWriter& files);
   absl::Status Reject(const absl::Status& status);
 

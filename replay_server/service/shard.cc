@@ -54,7 +54,7 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Create(const Options& options,
     YieldToOthers();
     for (const auto& table : shard->tables_) table->VerifyAll();
   });
-  if (shard->directory_ != nullptr) {
+  if (shard->directory_ != nullptr || options.storage != nullptr) {
     shard->sync_ = std::thread([shard = shard.get()] { shard->SyncLoop(); });
   }
   return shard;
@@ -87,6 +87,7 @@ absl::Status Shard::OpenTable(const v1::TableSpec& spec, Metrics& metrics) {
 
 absl::StatusOr<std::unique_ptr<Storage>> Shard::StorageFor(
     const v1::TableSpec& spec) const {
+  if (options_.storage != nullptr) return options_.storage(spec);
   if (directory_ == nullptr && options_.restore.empty()) {
     return std::make_unique<AnonymousStorage>();
   }
@@ -143,6 +144,10 @@ absl::StatusOr<int> Shard::Open(const std::string& table,
   QFLEET_RETURN_IF_ERROR(
       CheckSameSignature(tables_[number]->spec().signature(), signature, who));
   return number;
+}
+
+absl::Status Shard::WriteStatus(int table) const {
+  return tables_[table]->WriteStatus();
 }
 
 uint64_t Shard::LastSequence(int table, uint64_t writer_id) const {

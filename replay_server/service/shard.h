@@ -47,6 +47,8 @@ class Shard {
     // A checkpoint that the tables begin with; empty: none. Where data_dir has
     // a table already, that one is kept.
     std::string restore;
+    // Where a table's rows are to be instead, and are synced. Null: as above.
+    std::function<std::unique_ptr<Storage>(const v1::TableSpec&)> storage;
     // Called once, in a thread of the shard, when a sync has failed.
     std::function<void()> on_storage_failure;
   };
@@ -62,6 +64,9 @@ class Shard {
   absl::StatusOr<int> Open(const std::string& table,
                            const v1::TableSignature& signature,
                            absl::string_view who) const;
+
+  // UNAVAILABLE, and why, once the table takes no more writes.
+  absl::Status WriteStatus(int table) const;
 
   uint64_t LastSequence(int table, uint64_t writer_id) const;
 

@@ -8,11 +8,13 @@
 #include <thread>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "common/grpc.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/replay_client/garbled_replay.h"
 #include "tests/replay_server/service/test_shard.h"
+#include "tests/temp_directory.h"
 
 namespace qfleet {
 namespace {
@@ -94,6 +96,51 @@ TEST_F(RemoteWriterTest, StreamsAreSpreadAndAcknowledged) {
   EXPECT_EQ(writer_->Stats().items_stored, 9u);
   EXPECT_EQ(writer_->Stats().unacknowledged_bytes, 0u);
   EXPECT_EQ(writer_->Stats().reconnects, 0u);
+}
+
+// All streams began at the shard that was connected first, and the others were
+// empty until the first episodes were over.
+TEST_F(RemoteWriterTest, StreamsBeginAtTheirOwnShardHoweverLateItIs) {
+  MakeShards(3, TestTable());
+  options_.connect_patience = absl::Seconds(30);
+  shards_[0]->Start();
+  writer_ = MakeRemoteWriter(options_);
+  ASSERT_TRUE(
+      Eventually([&] { return writer_->Stats().shards_connected == 1; }));
+  std::thread late([&] {
+    shards_[2]->Start();
+    EXPECT_TRUE(
+        Eventually([&] { return writer_->Stats().shards_connected == 2; }));
+    shards_[1]->Start();
+  });
+  for (int64_t i = 0; i < 3; ++i) {
+    EXPECT_TRUE(Episode(static_cast<uint32_t>(i), i).ok());
+  }
+  late.join();
+  ASSERT_TRUE(writer_->Flush().ok());
+  for (const auto& shard : shards_) EXPECT_EQ(shard->Stats().inserted(), 1u);
+}
+
+TEST_F(RemoteWriterTest, AShardThatDoesNotComeIsWaitedForOnce) {
+  MakeShards(2, TestTable());
+  options_.connect_patience = absl::Milliseconds(50);
+  shards_[0]->Start();
+  writer_ = MakeRemoteWriter(options_);
+  ASSERT_TRUE(
+      Eventually([&] { return writer_->Stats().shards_connected == 1; }));
+  for (int64_t i = 0; i < 100; ++i) ASSERT_TRUE(Episode(1, i).ok());
+  ASSERT_TRUE(writer_->Flush().ok());
+  EXPECT_EQ(shards_[0]->Stats().inserted(), 100u);
+  EXPECT_EQ(writer_->Stats().steps_dropped, 0u);
+}
+
+TEST_F(RemoteWriterTest, StopEndsTheWaitForShards) {
+  MakeShards(1, TestTable());
+  options_.connect_patience = absl::InfiniteDuration();
+  writer_ = MakeRemoteWriter(options_);
+  std::thread stopper([&] { writer_->Stop(); });
+  EXPECT_TRUE(absl::IsCancelled(Step(0, true, 0).status()));
+  stopper.join();
 }
 
 TEST_F(RemoteWriterTest, PollSendsWhatIsOldEnough) {
@@ -185,10 +232,76 @@ TEST_F(RemoteWriterTest, ShardWithoutMemoryGetsOnlyWhatWasNotAcknowledged) {
   EXPECT_EQ(writer_->Stats().reconnects, 1u);
 }
 
+// The shard waited for batches that the writer had forgotten as acknowledged,
+// and the writer for the shard, for ever.
+TEST_F(RemoteWriterTest, GoesOnWithAShardThatWasRestoredFromBefore) {
+  MakeShards(1, TestTable());
+  options_.batch_bytes = 100;
+  Start();
+  for (int64_t i = 0; i < 5; ++i) ASSERT_TRUE(Episode(0, i).ok());
+  ASSERT_TRUE(writer_->Flush().ok());
+  const TempDirectory directory;
+  v1::CheckpointRequest request;
+  request.set_directory(directory.path());
+  auto checkpoint = shards_[0]->shard().Checkpoint(request);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  for (int64_t i = 5; i < 10; ++i) ASSERT_TRUE(Episode(0, i).ok());
+  ASSERT_TRUE(Step(0, true, 10).ok());
+  ASSERT_TRUE(writer_->Flush().ok());
+  EXPECT_EQ(writer_->Stats().items_stored, 10u);
+  Shard::Options before;
+  before.restore = checkpoint->path();
+  shards_[0]->Replace(before);
+  shards_[0]->Start();
+  // The episode under way is lost with its beginning, those after it are not.
+  ASSERT_TRUE(Step(0, false, 10.5).ok());
+  ASSERT_TRUE(Item(0, 20, 21, 10).ok());
+  for (int64_t i = 11; i < 15; ++i) ASSERT_TRUE(Episode(0, i).ok());
+  ASSERT_TRUE(writer_->Flush().ok());
+  EXPECT_THAT(Actions(*shards_[0]),
+              ::testing::ElementsAre(0, 1, 2, 3, 4, 11, 12, 13, 14));
+  EXPECT_EQ(writer_->Stats().items_skipped, 1u);
+}
+
+class BrokenStorage : public AnonymousStorage {
+ public:
+  absl::Status Sync() override { return absl::DataLossError("no disk"); }
+};
+
+// It said that it was there, refused the first batch, and said so again: for
+// ever, and the writer's streams waited for it.
+TEST_F(RemoteWriterTest, StreamsOfAShardWhoseStorageFailedGoElsewhere) {
+  MakeShards(2, TestTable());
+  options_.batch_bytes = 100;
+  options_.max_unacknowledged_steps = 16;
+  options_.shard_patience = absl::Milliseconds(50);
+  absl::Notification failed;
+  Shard::Options broken;
+  broken.sync_interval = absl::Milliseconds(1);
+  broken.storage = [](const v1::TableSpec&) {
+    return std::make_unique<BrokenStorage>();
+  };
+  broken.on_storage_failure = [&] { failed.Notify(); };
+  shards_[0]->Replace(broken);
+  failed.WaitForNotification();
+  options_.connect_patience = absl::ZeroDuration();
+  for (auto& shard : shards_) shard->Start();
+  writer_ = MakeRemoteWriter(options_);
+  ASSERT_TRUE(
+      Eventually([&] { return writer_->Stats().shards_connected == 1; }));
+  for (int64_t i = 0; i < 100; ++i) ASSERT_TRUE(Episode(0, i).ok());
+  EXPECT_TRUE(Eventually([&] {
+    return writer_->Poll().ok() && shards_[1]->Stats().inserted() == 100;
+  }));
+  EXPECT_EQ(writer_->Stats().shards_connected, 1u);
+  writer_.reset();
+}
+
 TEST_F(RemoteWriterTest, WaitsAtItsBoundAndSaysForWhom) {
   MakeShards(1, TestTable());
   options_.max_unacknowledged_bytes = 1000;
   options_.batch_bytes = 100;
+  options_.connect_patience = absl::ZeroDuration();
   options_.patience = absl::Milliseconds(20);
   writer_ = MakeRemoteWriter(options_);
   int64_t i = 0;
@@ -296,6 +409,7 @@ class LostShardTest : public RemoteWriterTest {
     options_.max_unacknowledged_steps = 16;
     options_.batch_age = absl::ZeroDuration();
     options_.shard_patience = absl::Milliseconds(20);
+    options_.connect_patience = absl::ZeroDuration();
   }
   void Lose(int shard) {
     shards_[shard]->Stop();
@@ -491,6 +605,7 @@ TEST_F(LostShardTest, FlushSendsToTheOthersFirst) {
 
 TEST_F(RemoteWriterTest, StopEndsAWait) {
   MakeShards(1, TestTable());
+  options_.connect_patience = absl::ZeroDuration();
   options_.patience = absl::InfiniteDuration();
   writer_ = MakeRemoteWriter(options_);
   ASSERT_TRUE(Episode(0, 1).ok());

@@ -144,6 +144,28 @@ TEST_F(SamplePlannerTest, LimitedDrawIsAskedAgainOfTheSameShard) {
   EXPECT_FALSE(planner.HasRequest(1));
 }
 
+// A queue that had fewer items than were asked for was asked for them for ever,
+// while another one was full and its writers were held back.
+TEST_F(SamplePlannerTest, WhatAShardHasTooFewOfIsAllottedAnew) {
+  SamplePlanner planner(Options(2, 64));
+  planner.Connect(0, Stats(30, 30), now_);
+  planner.Connect(1, Stats(30, 30), now_);
+  planner.Plan(0, now_);
+  const uint32_t first = Next(planner, 0).count();
+  ASSERT_TRUE(
+      Answer(planner, 1, Rows(Next(planner, 1).count(), 1, Stats(60, 60)))
+          .ok());
+  v1::SampleResponse limited;
+  limited.set_limited(true);
+  limited.set_too_few(true);
+  *limited.mutable_stats() = Stats(1, 1);
+  ASSERT_TRUE(Answer(planner, 0, limited).ok());
+  EXPECT_FALSE(planner.HasRequest(0));
+  planner.Plan(0, now_);
+  ASSERT_TRUE(planner.HasRequest(1));
+  EXPECT_GT(Next(planner, 1).count(), first / 2);  // It has 60 of 61.
+}
+
 TEST_F(SamplePlannerTest, LostPartIsAllottedAnewOverWhatIsLeft) {
   SamplePlanner planner(Options(2, 8));
   planner.Connect(0, Stats(1, 10), now_);

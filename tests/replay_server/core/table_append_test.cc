@@ -212,6 +212,39 @@ TEST_F(TableAppendTest, DrawingHoldsBackWhoeverWouldOverwriteItsSteps) {
   EXPECT_TRUE(table_->CheckInvariants().ok());
 }
 
+// It held back whoever came first to a full ring, until the disk had the copy
+// of steps that no item reads any more.
+TEST_F(TableAppendTest, SnapshotHoldsBackWhoWouldOverwriteStepsOfItsItems) {
+  Make(ModelSpec(2, 1 << 20), 1);
+  const uint64_t half = table_->step_capacity() / 2;
+  ModelBatch batch = NewBatch(1);
+  AddSteps(batch, 0, 0, half, {0});
+  Append(batch);
+  batch = NewBatch(2);
+  AddSteps(batch, 0, half, 2 * half);
+  model_->AddItem(batch, 0, 2 * half - 4, 2 * half - 1, 1);
+  Append(batch);
+  auto snapshot = table_->BeginSnapshot();
+  const auto reserve = [&](uint64_t sequence) {
+    batch = NewBatch(sequence);
+    AddSteps(batch, 0, (sequence - 1) * half, sequence * half);
+    model_->Reserve(batch);
+    auto reservation = table_->Reserve(kWriter, batch.wire);
+    EXPECT_TRUE(reservation.ok()) << reservation.status();
+    return *std::move(reservation);
+  };
+  auto unread = reserve(3);
+  EXPECT_FALSE(table_->Writable(*unread));
+  table_->ItemsCopied(*snapshot);
+  EXPECT_TRUE(table_->Writable(*unread));
+  table_->Write(*unread);
+  table_->Commit(std::move(unread));
+  auto read = reserve(4);
+  EXPECT_FALSE(table_->Writable(*read));
+  table_->EndSnapshot(std::move(snapshot));
+  EXPECT_TRUE(table_->Writable(*read));
+}
+
 TEST(WriterBookTest, ForgetsTheWriterUnusedForLongest) {
   std::vector<char> region(WriterBook::kBytes);
   WriterBook book(region.data());

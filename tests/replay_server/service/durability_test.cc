@@ -207,6 +207,17 @@ TEST_F(DurabilityTest, CheckpointUnderLoadIsTheTableAtOneMoment) {
   }
 }
 
+// The new one was removed as the oldest.
+TEST_F(DurabilityTest, CheckpointIsKeptThoughTheClockWasSetBack) {
+  Open(Options(TestTable()));
+  Fill(3);
+  const std::string future = CheckpointDir() + "/shard-3-29991231T235959.999Z";
+  std::filesystem::rename(Checkpoint().path(), future);
+  const std::string path = Checkpoint(1).path();
+  EXPECT_THAT(ListShardCheckpoints(CheckpointDir(), 3),
+              ElementsAre(future, path));
+}
+
 TEST_F(DurabilityTest, RestoreBringsContentsCountersAndKeysNotTheLimiter) {
   Open(Options(UniformTable()));
   Fill(50);

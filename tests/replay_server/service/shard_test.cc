@@ -160,6 +160,7 @@ TEST_F(ShardTest, QueueHoldsADrawBackUntilItHasEnough) {
   ASSERT_TRUE(Append(1, OneItemBatch(1))->status.ok());
   ASSERT_TRUE(Sample(DrawOf(2)).ok());
   EXPECT_TRUE(response_.limited());
+  EXPECT_TRUE(response_.too_few());
   std::thread sampler([&] { EXPECT_TRUE(Sample(DrawOf(2, 60000)).ok()); });
   EXPECT_TRUE(Eventually([this] { return Info().waiting_samplers() == 1; }));
   EXPECT_THAT(Info().samplers_wait_for(), HasSubstr("fewer to draw"));
@@ -310,6 +311,20 @@ TEST_F(ShardTest, MalformedRequestsChangeNothing) {
   EXPECT_EQ(Info().stats().SerializeAsString(), before);
   EXPECT_THAT(metrics_.Text(), HasSubstr("qfleet_replay_rejected_total{"
                                          "table=\"experience\"} 4"));
+}
+
+// One request could ask for hundreds of gigabytes.
+TEST_F(ShardTest, DrawIsOfNoMoreThanAMessageHasRoomFor) {
+  v1::TableSpec spec = TestTable();
+  // 1 MiB a step, in both views.
+  spec.mutable_signature()->mutable_step_columns(0)->add_shape(1 << 18);
+  spec.set_max_items(10);
+  spec.set_max_bytes(100 << 20);
+  Make(spec);
+  EXPECT_TRUE(Sample(DrawOf(127)).ok());
+  const absl::Status status = Sample(DrawOf(128));
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_THAT(status.message(), HasSubstr("allowed is at most 127"));
 }
 
 TEST_F(ShardTest, MetricsFollowTheTable) {

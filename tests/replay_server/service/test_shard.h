@@ -123,9 +123,14 @@ class TestShard {
   }
 
   // Replaces the shard by an empty one.
-  void Forget() {
+  void Forget() { Replace({}); }
+  // By one with other options than the table and its number.
+  void Replace(Shard::Options options) {
     Stop();
-    auto shard = Shard::Create({number_, {spec_}, ++lives_}, metrics_);
+    options.number = number_;
+    options.tables = {spec_};
+    options.seed = ++lives_;
+    auto shard = Shard::Create(options, metrics_);
     ASSERT_TRUE(shard.ok()) << shard.status();
     shard_ = *std::move(shard);
   }
