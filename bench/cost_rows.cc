@@ -3,6 +3,10 @@
 // messages of the same size. All servers run side by side and are measured in
 // turn; those that wait cost next to nothing.
 //
+// Eight processes on one processor cost more than one, sharded or not. What of
+// that is sharding shows beside the same shards with a client each, which knows
+// of no other: as many processes and calls, and nothing is shared.
+//
 // Eight processes that take turns on one processor also share its branch
 // predictor, which knows each jump by its address: with addresses that differ
 // from process to process none finds what it has learned. That is no cost of
@@ -23,9 +27,8 @@
 namespace qfleet::bench {
 namespace {
 
-constexpr int kFewest = 1;
-constexpr int kMost = 8;
-// How much above one shard's an item may cost and still count as equal.
+constexpr int kShards = 8;
+// How much more an item may cost and still count as equal.
 constexpr double kNoise = 1.1;
 
 // In which a sampler has made what it makes ahead.
@@ -34,20 +37,27 @@ constexpr absl::Duration kMadeAhead = absl::Milliseconds(50);
 // What the items of a row do.
 struct Kind {
   std::string what;
+  // One of so many clients, which together have as much on its way as one.
   std::unique_ptr<Load> (*client)(const Shape& shape,
-                                  const std::vector<std::string>& addresses);
+                                  const std::vector<std::string>& addresses,
+                                  int clients);
   std::unique_ptr<Load> (*raw)(const Shape& shape, const std::string& address);
 };
 
-// Two environments for each of the most shards; batches as large as in the
+// Two environments for each shard; batches as large as in the
 // rows of throughput.
-constexpr AppendOptions kAppend = {
-    .streams = 2 * kMost, .batch_steps = 512, .max_unacknowledged_steps = 2048};
+constexpr AppendOptions kAppend = {.streams = 2 * kShards,
+                                   .batch_steps = 512,
+                                   .max_unacknowledged_steps = 2048};
 
 Kind Append() {
   return {"append",
-          [](const Shape& shape, const std::vector<std::string>& addresses) {
-            return MakeWriterLoad(shape, addresses, kAppend);
+          [](const Shape& shape, const std::vector<std::string>& addresses,
+             int clients) {
+            AppendOptions options = kAppend;
+            options.streams /= clients;
+            options.max_unacknowledged_steps /= clients;
+            return MakeWriterLoad(shape, addresses, options);
           },
           [](const Shape& shape, const std::string& address) {
             return MakeRawUploadLoad(
@@ -59,18 +69,24 @@ Kind Append() {
 
 constexpr uint32_t kBatchSize = 512;
 
+bool IsLarge(const Shape& shape) { return shape.n_step > 1; }
+
 // Batches ahead of one shard.
-uint32_t Prefetch(const Shape& shape) { return shape.n_step > 1 ? 2 : 8; }
+uint32_t Prefetch(const Shape& shape) { return IsLarge(shape) ? 2 : 8; }
 
 Kind Sample() {
   return {"sample, batch 512",
-          [](const Shape& shape, const std::vector<std::string>& addresses) {
-            // As many small rows in a request, however many shards share a
-            // batch: else it is the number of messages that is measured.
+          [](const Shape& shape, const std::vector<std::string>& addresses,
+             int clients) {
+            // As many rows in a request, however many shards or clients share
+            // them: else it is the number of messages that is measured.
+            if (IsLarge(shape)) {
+              return MakeSamplerLoad(shape, addresses, kBatchSize / clients,
+                                     Prefetch(shape));
+            }
             const auto shards = static_cast<uint32_t>(addresses.size());
-            return MakeSamplerLoad(
-                shape, addresses, kBatchSize,
-                Prefetch(shape) * (shape.n_step > 1 ? 1 : shards));
+            return MakeSamplerLoad(shape, addresses, kBatchSize,
+                                   Prefetch(shape) * shards);
           },
           [](const Shape& shape, const std::string& address) {
             const uint32_t rows =
@@ -86,19 +102,41 @@ struct Servers {
   std::function<double()> cpu_seconds;
 };
 
-absl::StatusOr<Servers> StartShards(const RowOptions& options,
-                                    const Shape& shape, uint64_t items,
-                                    const Kind& kind, int count,
-                                    bool fixed_addresses) {
+absl::StatusOr<std::shared_ptr<Shards>> StartShards(const RowOptions& options,
+                                                    const Shape& shape,
+                                                    uint64_t items, int count,
+                                                    bool fixed_addresses) {
   Places places = options.places;
   places.fixed_addresses = fixed_addresses;
   QFLEET_ASSIGN_OR_RETURN(std::shared_ptr<Shards> shards,
                           Shards::Start(places, TableOf(shape, items, count),
                                         count, options.durable));
   QFLEET_RETURN_IF_ERROR(Fill(shape, shards->addresses(), items * 4 / 3));
-  return Servers{
-      [shards, shape, kind] { return kind.client(shape, shards->addresses()); },
-      [shards] { return shards->CpuSeconds(); }};
+  return shards;
+}
+
+// With one client.
+Servers AsOne(const std::shared_ptr<Shards>& shards, const Shape& shape,
+              const Kind& kind) {
+  return {[shards, shape, kind] {
+            return kind.client(shape, shards->addresses(), 1);
+          },
+          [shards] { return shards->CpuSeconds(); }};
+}
+
+// With a client each.
+Servers EachAlone(const std::shared_ptr<Shards>& shards, const Shape& shape,
+                  const Kind& kind) {
+  return {[shards, shape, kind] {
+            const std::vector<std::string> addresses = shards->addresses();
+            std::vector<std::unique_ptr<Load>> loads;
+            for (const std::string& address : addresses) {
+              loads.push_back(kind.client(shape, {address},
+                                          static_cast<int>(addresses.size())));
+            }
+            return MakeTogetherLoad(std::move(loads));
+          },
+          [shards] { return shards->CpuSeconds(); }};
 }
 
 absl::StatusOr<Servers> StartRaw(const RowOptions& options, const Shape& shape,
@@ -153,32 +191,32 @@ absl::StatusOr<Row> Cost(const RowOptions& options, const Shape& shape,
         "allowed here";
     return row;
   }
-  std::vector<Servers> servers;
-  std::vector<Side> sides;
-  const auto add = [&](const std::string& name,
-                       absl::StatusOr<Servers> started) -> absl::Status {
-    QFLEET_RETURN_IF_ERROR(started.status());
-    servers.push_back(*std::move(started));
-    sides.push_back({name});
-    return absl::OkStatus();
+  const auto start = [&](int count, bool fixed_addresses) {
+    return StartShards(options, shape, items, count, fixed_addresses);
   };
-  for (int count : {kFewest, kMost}) {
-    QFLEET_RETURN_IF_ERROR(
-        add(absl::StrCat(count, count == 1 ? " shard" : " shards"),
-            StartShards(options, shape, items, kind, count, true)));
-  }
-  QFLEET_RETURN_IF_ERROR(
-      add(absl::StrCat(kMost, " shards, random addresses"),
-          StartShards(options, shape, items, kind, kMost, false)));
-  for (int count : {kFewest, kMost}) {
-    QFLEET_RETURN_IF_ERROR(add(absl::StrCat(count, " raw gRPC"),
-                               StartRaw(options, shape, kind, count)));
-  }
+  QFLEET_ASSIGN_OR_RETURN(const auto one, start(1, true));
+  QFLEET_ASSIGN_OR_RETURN(const auto all, start(kShards, true));
+  QFLEET_ASSIGN_OR_RETURN(const auto all_random, start(kShards, false));
+  QFLEET_ASSIGN_OR_RETURN(Servers one_raw, StartRaw(options, shape, kind, 1));
+  QFLEET_ASSIGN_OR_RETURN(Servers all_raw,
+                          StartRaw(options, shape, kind, kShards));
+  const std::vector<Servers> servers = {
+      AsOne(one, shape, kind),     AsOne(all, shape, kind),
+      EachAlone(all, shape, kind), AsOne(all_random, shape, kind),
+      std::move(one_raw),          std::move(all_raw)};
+  const std::string shards = absl::StrCat(kShards, " shards");
+  std::vector<Side> sides = {{"1 shard"},
+                             {shards},
+                             {absl::StrCat(shards, ", a client each")},
+                             {absl::StrCat(shards, ", random addresses")},
+                             {"1 raw gRPC"},
+                             {absl::StrCat(kShards, " raw gRPC")}};
   QFLEET_RETURN_IF_ERROR(Alternate(options.rounds, sides, [&](size_t side) {
     return Measure(servers[side], options.round);
   }));
   Row row = {title, "CPU us/item", std::move(sides), {}, ""};
   row.checks.push_back(Ratio(row.sides[1], row.sides[0]));
+  row.checks.push_back(Ratio(row.sides[1], row.sides[2]));
   return row;
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A replay shard beside raw gRPC, and what else is promised of it: throughput,
 # restart, cost over shards, insert latency. Prints tables in Markdown and
-# writes build/release/replay_benchmark.json. Takes just under five
+# writes build/release/replay_benchmark.json. Takes four to five
 # minutes. For throughput, cost and TLS clients have one half of the processors
 # and servers the other, as on two machines; --no_split_cores leaves it to the
 # scheduler.

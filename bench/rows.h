@@ -16,7 +16,7 @@ namespace qfleet::bench {
 
 struct RowOptions {
   Places places;
-  int rounds = 7;
+  int rounds = 5;
   absl::Duration round = absl::Milliseconds(400);  // Of each side.
   bool durable = false;
   absl::Duration soak = absl::Seconds(600);
