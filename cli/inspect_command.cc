@@ -66,11 +66,16 @@ std::string Health(const TableReport& report) {
                         " steps and ", WithCommas(report.stats.size()),
                         " items verified");
   }
+  const uint64_t writers = report.recovery.damaged_writers;
   return absl::StrCat(
       "DAMAGED: ",
       report.recovery.damaged_steps + report.verified.damaged_steps,
       " steps and ", report.recovery.dropped + report.verified.damaged_items,
-      " items are lost");
+      " items are lost",
+      writers == 0 ? ""
+                   : absl::StrCat(", and how far ", writers,
+                                  " writers came: what they send again may be "
+                                  "stored twice"));
 }
 
 void Print(const std::string& name, const TableReport& report) {
@@ -115,6 +120,7 @@ nlohmann::ordered_json Json(const std::string& name,
           {"damaged_items",
            report.recovery.dropped + report.verified.damaged_items},
           {"writers", report.writers},
+          {"damaged_writers", report.recovery.damaged_writers},
           {"file_bytes", report.file_bytes}};
 }
 

@@ -24,7 +24,7 @@ struct TableReport {
 
   bool intact() const {
     return recovery.dropped == 0 && recovery.damaged_steps == 0 &&
-           verified.damaged_steps == 0;
+           recovery.damaged_writers == 0 && verified.damaged_steps == 0;
   }
 };
 

@@ -91,6 +91,8 @@ class Table {
     uint64_t items = 0;
     uint64_t dropped = 0;        // Items whose rows were torn or damaged.
     uint64_t damaged_steps = 0;  // Whose header did not match its checksum.
+    // Whose sequences are lost: what they send again may be stored twice.
+    uint64_t damaged_writers = 0;
   };
   const Recovery& recovery() const { return recovery_; }
 

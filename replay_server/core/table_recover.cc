@@ -10,10 +10,12 @@ namespace qfleet {
 
 absl::Status Table::Recover() {
   QFLEET_RETURN_IF_ERROR(state_.Recover());
-  writers_.Recover();
+  recovery_.damaged_writers = writers_.Recover();
   const CommitRecord& commit = state_.commit();
   // The process may have been killed between the commit and the book.
   if (commit.number > 0) {
+    const bool torn = writers_.Find(commit.writer_id) == nullptr;
+    if (torn && recovery_.damaged_writers > 0) --recovery_.damaged_writers;
     writers_.Commit(commit.writer_id, commit.sequence, commit.number);
   }
   const StepRing::Recovered steps = steps_.Recover();

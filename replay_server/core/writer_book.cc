@@ -18,13 +18,15 @@ uint32_t CheckOf(const WriterSlot& slot) {
 WriterBook::WriterBook(char* region)
     : slots_(reinterpret_cast<WriterSlot*>(region)) {}
 
-void WriterBook::Recover() {
+uint64_t WriterBook::Recover() {
+  uint64_t torn = 0;
   uint32_t used = kMaxWriters;  // Those that were ever used come first.
   while (used > 0 && slots_[used - 1].writer_id == 0) --used;
   for (uint32_t s = 0; s < used; ++s) {
     const WriterSlot& slot = slots_[s];
     const bool whole = slot.writer_id != 0 && slot.check == CheckOf(slot);
     if (!whole || writers_.contains(slot.writer_id)) {
+      torn += whole ? 0 : 1;
       free_.push_back(s);
       continue;
     }
@@ -34,6 +36,7 @@ void WriterBook::Recover() {
     writer.slot = s;
   }
   never_used_ = used;
+  return torn;
 }
 
 uint32_t WriterBook::FreeSlot() {

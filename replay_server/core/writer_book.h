@@ -52,8 +52,8 @@ class WriterBook {
   // `region`: kBytes, zero when new.
   explicit WriterBook(char* region);
 
-  // Takes what an earlier life left. Slots that are torn are empty.
-  void Recover();
+  // Takes what an earlier life left. Slots that are torn are empty; how many.
+  uint64_t Recover();
 
   // Null if not known.
   const WriterState* Find(uint64_t writer_id) const {

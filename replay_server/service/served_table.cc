@@ -10,6 +10,7 @@
 #include "common/status_macros.h"
 #include "common/table_spec.h"
 #include "replay_server/core/table_header.h"
+#include "spdlog/spdlog.h"
 
 namespace qfleet {
 namespace {
@@ -62,6 +63,12 @@ absl::StatusOr<std::unique_ptr<ServedTable>> ServedTable::Create(
   const absl::Time start = absl::Now();
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Table> table,
                           Table::Create(spec, *storage, seed, shard));
+  if (table->recovery().damaged_writers > 0) {
+    spdlog::warn(
+        "table \"{}\": the files no longer say how far {} writers came; what "
+        "these send again may be stored twice",
+        spec.name(), table->recovery().damaged_writers);
+  }
   return std::unique_ptr<ServedTable>(new ServedTable(
       std::move(storage), std::move(table), SecondsSince(start), metrics));
 }

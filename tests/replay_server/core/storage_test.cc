@@ -4,6 +4,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <string>
 
 #include "common/framed_file.h"
@@ -111,6 +112,40 @@ TEST_F(MappedStorageTest, NewRegionsAreZeroAndKeptForTheNextLife) {
   EXPECT_FALSE(again->is_new);
   EXPECT_EQ(again->header.first_generation(), 7u);
   EXPECT_EQ(again->regions[kItemsRegion][5], 1);
+}
+
+// The kernel's account of the pages that the disk does not have yet.
+uint64_t DirtyBytes(const std::string& path) {
+  std::ifstream smaps("/proc/self/smaps");
+  uint64_t kilobytes = 0;
+  bool in_file = false;
+  for (std::string line; std::getline(smaps, line);) {
+    std::istringstream words(line);
+    std::string first;
+    words >> first;
+    if (first.back() != ':') {  // A mapping begins.
+      in_file = line.find(path + "/") != std::string::npos;
+    } else if (in_file &&
+               (first == "Shared_Dirty:" || first == "Private_Dirty:")) {
+      uint64_t dirty = 0;
+      words >> dirty;
+      kilobytes += dirty;
+    }
+  }
+  return kilobytes << 10;
+}
+
+TEST_F(MappedStorageTest, SyncBringsAllThatWasStoredToTheDisk) {
+  auto mapped = Open(SmallHeader());
+  ASSERT_TRUE(mapped.ok()) << mapped.status();
+  ASSERT_TRUE(storage_->Sync().ok());
+  if (DirtyBytes(path_) > 0) GTEST_SKIP() << "not a disk";
+  for (int round = 0; round < 3; ++round) {
+    for (char* region : mapped->regions) region[round] = 7;
+    EXPECT_GE(DirtyBytes(path_), uint64_t{kRegionCount} << 12);
+    ASSERT_TRUE(storage_->Sync().ok());
+    EXPECT_EQ(DirtyBytes(path_), 0u);
+  }
 }
 
 TEST_F(MappedStorageTest, PrivateModeLeavesTheFilesAlone) {

@@ -13,6 +13,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "replay_server/core/inspect.h"
 #include "replay_server/core/table.h"
 #include "tests/replay_server/core/table_fixture.h"
 #include "tests/temp_directory.h"
@@ -236,6 +237,29 @@ TEST_F(TableRecoverTest, WriterOfADamagedStepGoesOnWithItsNextEpisode) {
   const v1::AppendResponse response = table_->Commit(*std::move(reservation));
   EXPECT_EQ(response.items_skipped(), 1u);
   EXPECT_EQ(response.items_stored(), 1u);
+}
+
+// A shard and `inspect` took the files for intact.
+TEST_F(TableRecoverTest, DamagedWriterIsReportedButNotWhatAKillTears) {
+  Fill();
+  ModelBatch other = NewBatch(1, kWriter + 1);
+  AddSteps(other, 0, 0, 1, {0});
+  Append(other);
+  Reopen();
+  EXPECT_EQ(table_->recovery().damaged_writers, 0u);
+  const std::string intact = Read("writers");
+  Flip("writers", 32 + 8);  // The newest commit's, which names it as well.
+  Reopen();
+  EXPECT_EQ(table_->recovery().damaged_writers, 0u);
+  EXPECT_EQ(table_->LastSequence(kWriter + 1), 1u);
+  Overwrite("writers", 0, intact);
+  Flip("writers", 8);
+  auto report = InspectTable(path_);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_FALSE(report->intact());
+  Reopen();
+  EXPECT_EQ(table_->recovery().damaged_writers, 1u);
+  EXPECT_EQ(table_->LastSequence(kWriter), 0u);
 }
 
 TEST_F(TableRecoverTest, PrioritiesAndCountersSurviveAndAlphaMayChange) {

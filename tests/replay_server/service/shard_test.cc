@@ -1,7 +1,9 @@
 #include "replay_server/service/shard.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <thread>
@@ -401,6 +403,106 @@ TEST_F(ShardTest, OpenNamesWhatThereIs) {
   EXPECT_TRUE(absl::IsNotFound(missing.status()));
   EXPECT_THAT(missing.status().message(), HasSubstr("\"experience\""));
   EXPECT_EQ(*shard_->Open("experience", TestTable().signature(), "x"), 0);
+}
+
+class CountingStorage : public AnonymousStorage {
+ public:
+  explicit CountingStorage(std::atomic<int>* syncs) : syncs_(*syncs) {}
+  absl::Status Sync() override {
+    ++syncs_;
+    return absl::OkStatus();
+  }
+
+ private:
+  std::atomic<int>& syncs_;
+};
+
+TEST_F(ShardTest, StorageIsSyncedEachIntervalAndAtTheEnd) {
+  std::atomic<int> syncs{0};
+  Shard::Options options = {3, {TestTable()}, 1};
+  options.sync_interval = absl::Milliseconds(1);
+  options.storage = [&](const v1::TableSpec&) {
+    return std::make_unique<CountingStorage>(&syncs);
+  };
+  shard_ = *Shard::Create(options, metrics_);
+  EXPECT_TRUE(Eventually([&] { return syncs >= 5; }));
+  options.sync_interval = absl::Hours(1);
+  shard_ = *Shard::Create(options, metrics_);
+  syncs = 0;
+  shard_.reset();
+  EXPECT_EQ(syncs, 1);
+}
+
+// Frames of 1 MiB, so that copying a batch takes long enough to see who waits.
+class LargeRowsTest : public ShardTest {
+ protected:
+  static constexpr int kRows = 64;
+
+  LargeRowsTest() {
+    v1::TableSpec spec = TestTable();
+    spec.mutable_signature()->mutable_step_columns(0)->add_shape(1 << 18);
+    spec.set_max_items(100);
+    spec.set_max_bytes(300 << 20);
+    Make(spec);
+  }
+  v1::AppendBatch Batch(uint64_t sequence) {
+    v1::AppendBatch batch;
+    batch.set_sequence(sequence);
+    batch.add_step_columns()->mutable_data()->assign(kRows << 20, 'x');
+    batch.add_item_columns();
+    for (uint64_t j = 0; j < kRows; ++j) {
+      const uint64_t index = (sequence - 1) * kRows + j;
+      batch.add_step_stream(0);
+      batch.add_step_index(index);
+      batch.add_step_starts_episode(true);
+      batch.add_item_stream(0);
+      batch.add_item_first(index);
+      batch.add_item_last(index);
+      batch.add_item_priority(1);
+      AddValue(static_cast<int64_t>(index), batch.mutable_item_columns(0));
+    }
+    return batch;
+  }
+  // The longest that somebody else waits for the table meanwhile, as a part of
+  // the time that it takes. Of several times the best: others may use the
+  // processors.
+  double LongestWait(const std::function<void(v1::AppendBatch)>& copying) {
+    double best = 1;
+    for (uint64_t round = 1; round <= 5; ++round) {
+      v1::AppendBatch batch = Batch(round);
+      std::atomic<bool> stop{false};
+      std::atomic<bool> runs{false};
+      absl::Duration longest;
+      std::thread other([&] {
+        for (absl::Time last = absl::Now(); !stop;) {
+          Info();
+          const absl::Time now = absl::Now();
+          longest = std::max(longest, now - last);
+          last = now;
+          runs = true;
+        }
+      });
+      EXPECT_TRUE(Eventually([&] { return runs.load(); }));
+      const absl::Time start = absl::Now();
+      copying(std::move(batch));
+      const absl::Duration took = absl::Now() - start;
+      stop = true;
+      other.join();
+      best = std::min(best, absl::FDivDuration(longest, took));
+    }
+    return best;
+  }
+};
+
+TEST_F(LargeRowsTest, NeitherStoringNorGatheringHoldsTheLock) {
+  EXPECT_LT(LongestWait([&](v1::AppendBatch batch) {
+              ASSERT_TRUE(Append(1, std::move(batch))->status.ok());
+            }),
+            0.2);
+  EXPECT_LT(LongestWait([&](const v1::AppendBatch&) {
+              ASSERT_TRUE(Sample(DrawOf(kRows)).ok());
+            }),
+            0.2);
 }
 
 TEST(ShardCreateTest, RefusesNoTableAndTwoOfOneName) {
