@@ -136,7 +136,6 @@ class RemoteWriterImpl : public RemoteWriter {
   CallQueue queue_;
   std::vector<ShardState> shards_;
   const absl::Time connect_deadline_;
-  bool begun_ = false;
   absl::flat_hash_map<uint32_t, StreamState> streams_;
   std::atomic<uint64_t> steps_dropped_{0};
   std::atomic<uint64_t> items_dropped_{0};
@@ -171,7 +170,7 @@ absl::Status RemoteWriterImpl::CheckShards() const {
 }
 
 absl::Status RemoteWriterImpl::WaitForShards() {
-  if (std::exchange(begun_, true)) return absl::OkStatus();
+  if (!streams_.empty()) return absl::OkStatus();
   for (const ShardState& shard : shards_) {
     shard.stream->WaitConnected(connect_deadline_);
   }

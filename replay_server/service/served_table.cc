@@ -31,9 +31,7 @@ absl::Status ShuttingDown() {
   return absl::UnavailableError("the shard is shutting down");
 }
 
-absl::Status CheckDraw(const v1::SampleDraw& draw, const Table& table) {
-  const uint64_t most = std::min<uint64_t>(MaxDraw(table.spec().signature()),
-                                           table.MaxDrawable());
+absl::Status CheckDraw(const v1::SampleDraw& draw, uint64_t most) {
   if (draw.count() > most) {
     return absl::InvalidArgumentError(absl::StrCat(
         "draw.count = ", draw.count(), ": allowed is at most ", most));
@@ -80,6 +78,8 @@ ServedTable::ServedTable(std::unique_ptr<Storage> storage,
       table_(std::move(table)),
       metrics_(metrics, table_->spec().name()),
       recovery_seconds_(recovery_seconds),
+      max_draw_(std::min<uint64_t>(MaxDraw(table_->spec().signature()),
+                                   table_->MaxDrawable())),
       limiter_(table_->spec().rate_limiter()) {}
 
 ServedTable::~ServedTable() = default;
@@ -271,7 +271,7 @@ void ServedTable::CancelIf(
 
 absl::Status ServedTable::Sample(const v1::SampleDraw& draw,
                                  v1::SampleResponse& response) {
-  QFLEET_RETURN_IF_ERROR(Reject(CheckDraw(draw, *table_)));
+  QFLEET_RETURN_IF_ERROR(Reject(CheckDraw(draw, max_draw_)));
   {
     absl::MutexLock lock(&mutex_);
     if (stopped_) return ShuttingDown();

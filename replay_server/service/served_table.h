@@ -129,6 +129,7 @@ class ServedTable {
   const std::unique_ptr<Table> table_;
   TableMetrics metrics_;
   const double recovery_seconds_;
+  const uint64_t max_draw_;
 
   mutable absl::Mutex mutex_;
   RateLimiter limiter_ ABSL_GUARDED_BY(mutex_);

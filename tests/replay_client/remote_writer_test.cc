@@ -37,10 +37,12 @@ class RemoteWriterTest : public ::testing::Test {
     for (auto& shard : shards_) shard->Start();
     Connect();
   }
-  void Connect() {
+  void Connect() { Connect(shards_.size()); }
+  // Where only so many are there.
+  void Connect(size_t count) {
     writer_ = MakeRemoteWriter(options_);
-    ASSERT_TRUE(Eventually(
-        [&] { return writer_->Stats().shards_connected == shards_.size(); }));
+    ASSERT_TRUE(
+        Eventually([&] { return writer_->Stats().shards_connected == count; }));
   }
 
   absl::StatusOr<uint64_t> Step(uint32_t stream, bool starts, float value) {
@@ -104,9 +106,7 @@ TEST_F(RemoteWriterTest, StreamsBeginAtTheirOwnShardHoweverLateItIs) {
   MakeShards(3, TestTable());
   options_.connect_patience = absl::Seconds(30);
   shards_[0]->Start();
-  writer_ = MakeRemoteWriter(options_);
-  ASSERT_TRUE(
-      Eventually([&] { return writer_->Stats().shards_connected == 1; }));
+  Connect(1);
   std::thread late([&] {
     shards_[2]->Start();
     EXPECT_TRUE(
@@ -125,9 +125,7 @@ TEST_F(RemoteWriterTest, AShardThatDoesNotComeIsWaitedForOnce) {
   MakeShards(2, TestTable());
   options_.connect_patience = absl::Milliseconds(50);
   shards_[0]->Start();
-  writer_ = MakeRemoteWriter(options_);
-  ASSERT_TRUE(
-      Eventually([&] { return writer_->Stats().shards_connected == 1; }));
+  Connect(1);
   for (int64_t i = 0; i < 100; ++i) ASSERT_TRUE(Episode(1, i).ok());
   ASSERT_TRUE(writer_->Flush().ok());
   EXPECT_EQ(shards_[0]->Stats().inserted(), 100u);
@@ -286,15 +284,12 @@ TEST_F(RemoteWriterTest, StreamsOfAShardWhoseStorageFailedGoElsewhere) {
   failed.WaitForNotification();
   options_.connect_patience = absl::ZeroDuration();
   for (auto& shard : shards_) shard->Start();
-  writer_ = MakeRemoteWriter(options_);
-  ASSERT_TRUE(
-      Eventually([&] { return writer_->Stats().shards_connected == 1; }));
+  Connect(1);
   for (int64_t i = 0; i < 100; ++i) ASSERT_TRUE(Episode(0, i).ok());
   EXPECT_TRUE(Eventually([&] {
     return writer_->Poll().ok() && shards_[1]->Stats().inserted() == 100;
   }));
   EXPECT_EQ(writer_->Stats().shards_connected, 1u);
-  writer_.reset();
 }
 
 TEST_F(RemoteWriterTest, WaitsAtItsBoundAndSaysForWhom) {

@@ -4,14 +4,19 @@
 #define QFLEET_TESTS_REPLAY_SERVER_CORE_TABLE_FIXTURE_H_
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <fstream>
+#include <iterator>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "replay_server/core/table.h"
 #include "tests/replay_server/core/table_model.h"
+#include "tests/temp_directory.h"
 
 namespace qfleet {
 
@@ -92,6 +97,20 @@ class TableFixture : public testing::Test {
     ASSERT_EQ(Append(batch).items_stored(), 3u);
   }
 
+  // Of a table that the test keeps in files, at path_.
+  std::string Read(const std::string& region) {
+    std::ifstream file(path_ + "/" + region, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  }
+  void Overwrite(const std::string& region, size_t offset,
+                 const std::string& bytes) {
+    std::fstream file(path_ + "/" + region,
+                      std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(offset));
+    file << bytes;
+  }
+  const TempDirectory directory_;
+  const std::string path_ = directory_.path() + "/table";
   std::unique_ptr<Storage> storage_;
   std::unique_ptr<Table> table_;
   std::unique_ptr<TableModel> model_;

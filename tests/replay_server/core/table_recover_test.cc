@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <fstream>
 #include <memory>
 #include <set>
 #include <string>
@@ -16,7 +15,6 @@
 #include "replay_server/core/inspect.h"
 #include "replay_server/core/table.h"
 #include "tests/replay_server/core/table_fixture.h"
-#include "tests/temp_directory.h"
 
 namespace qfleet {
 namespace {
@@ -43,17 +41,6 @@ class TableRecoverTest : public TableFixture {
     ASSERT_TRUE(table_->CheckInvariants().ok()) << table_->CheckInvariants();
   }
 
-  std::string Read(const std::string& region) {
-    std::ifstream file(path_ + "/" + region, std::ios::binary);
-    return std::string(std::istreambuf_iterator<char>(file), {});
-  }
-  void Overwrite(const std::string& region, size_t offset,
-                 const std::string& bytes) {
-    std::fstream file(path_ + "/" + region,
-                      std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(static_cast<std::streamoff>(offset));
-    file << bytes;
-  }
   void Flip(const std::string& region, size_t offset) {
     const char byte = Read(region)[offset];
     Overwrite(region, offset, std::string(1, static_cast<char>(byte ^ 4)));
@@ -92,8 +79,6 @@ class TableRecoverTest : public TableFixture {
   }
 
   v1::TableSpec spec_ = ModelSpec(100, 1 << 20);
-  const TempDirectory directory_;
-  const std::string path_ = directory_.path() + "/table";
   uint64_t lives_ = 0;
 };
 

@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <set>
@@ -18,7 +16,6 @@
 #include "gtest/gtest.h"
 #include "replay_server/core/table.h"
 #include "tests/replay_server/core/table_fixture.h"
-#include "tests/temp_directory.h"
 
 namespace qfleet {
 namespace {
@@ -78,19 +75,6 @@ class TableSelectorTest : public TableFixture {
     return uids;
   }
 
-  std::string Read(const std::string& region) {
-    std::ifstream file(path_ + "/" + region, std::ios::binary);
-    return std::string(std::istreambuf_iterator<char>(file), {});
-  }
-  // What the file began with before, as if that had not been written yet.
-  void TakeBack(const std::string& region, const std::string& bytes) {
-    std::fstream file(path_ + "/" + region,
-                      std::ios::in | std::ios::out | std::ios::binary);
-    file << bytes;
-  }
-
-  const TempDirectory directory_;
-  const std::string path_ = directory_.path() + "/table";
   uint64_t sequence_ = 0;
   uint64_t next_ = 0;
 };
@@ -139,7 +123,7 @@ TEST_F(TableSelectorTest, KilledInMidDrawLeavesAQueueThatCanBeDrawn) {
   const std::string after = Read("items");
   // The mark of the last item that was drawn got there, that of the first one
   // did not: pages reach the disk in any order.
-  TakeBack("items", before.substr(0, 8));
+  Overwrite("items", 0, before.substr(0, 8));
   Open(QueueSpec(3));
   EXPECT_EQ(table_->Drawable(), 5u);
   EXPECT_THAT(Draw(5), ElementsAre(2, 2, 3, 3, 3));
@@ -148,7 +132,8 @@ TEST_F(TableSelectorTest, KilledInMidDrawLeavesAQueueThatCanBeDrawn) {
       std::mismatch(after.begin() + 8, after.end(), before.begin() + 8).first -
       after.begin();
   const size_t stride = row / 8 * 8;
-  TakeBack("items", after.substr(0, 2 * stride) + before.substr(2 * stride));
+  Overwrite("items", 0,
+            after.substr(0, 2 * stride) + before.substr(2 * stride));
   Open(QueueSpec(3));
   EXPECT_EQ(table_->Drawable(), 6u);
   EXPECT_THAT(Draw(6), ElementsAre(2, 2, 2, 3, 3, 3));
@@ -198,8 +183,8 @@ TEST_F(TableSelectorTest, LowestPriorityBatchKilledBeforeItsCommitStaysAway) {
   const std::string state = Read("state"), writers = Read("writers");
   const uint64_t sequence = sequence_, next = next_;
   Insert({6, 7});
-  TakeBack("state", state);
-  TakeBack("writers", writers);
+  Overwrite("state", 0, state);
+  Overwrite("writers", 0, writers);
   Open(spec);
   EXPECT_EQ(table_->Stats().size(), 2u);
   sequence_ = sequence;
