@@ -12,15 +12,28 @@ void AddCounters(const v1::TableStats& from, v1::TableStats& to) {
   to.set_episodes(to.episodes() + from.episodes());
 }
 
+uint64_t Beyond(uint64_t known, uint64_t start) {
+  return known > start ? known - start : 0;
+}
+
+// What the life before had counted, as far as it is known, beyond what `next`
+// began with.
+v1::TableStats Lost(const v1::TableStats& known, const v1::TableStats& next) {
+  v1::TableStats lost;
+  lost.set_inserted(Beyond(known.inserted(), next.start_inserted()));
+  lost.set_sampled(Beyond(known.sampled(), next.start_sampled()));
+  lost.set_steps(Beyond(known.steps(), next.start_steps()));
+  lost.set_episodes(Beyond(known.episodes(), next.start_episodes()));
+  return lost;
+}
+
 }  // namespace
 
 void ClusterStats::Update(int shard, const v1::TableStats& stats,
                           absl::Time now) {
   Shard& known = shards_[shard];
-  // Counters never go down while a shard lives.
-  if (stats.inserted() < known.stats.inserted() ||
-      stats.sampled() < known.stats.sampled()) {
-    AddCounters(known.stats, known.earlier);
+  if (stats.life() != known.stats.life()) {
+    AddCounters(Lost(known.stats, stats), known.earlier);
   }
   known.connected = true;
   known.stats = stats;

@@ -1,8 +1,9 @@
 // What a sampler knows of its shards' tables, newest reply by newest reply.
 //
-// A shard that lost its memory begins to count at 0 again. What it counted in
-// earlier lives stays in the cluster's totals of inserted and sampled: the
-// limiter's difference would else jump, and hold one side back for long.
+// A shard that lost its memory begins to count at 0 again, and one that was
+// restored where its checkpoint was. What it had counted beyond that in earlier
+// lives stays in the cluster's totals of inserted and sampled: the limiter's
+// difference would else jump, and hold one side back for long.
 //
 // Thread-compatible.
 
@@ -50,7 +51,7 @@ class ClusterStats {
   struct Shard {
     bool connected = false;
     v1::TableStats stats;
-    v1::TableStats earlier;  // Counters of earlier lives, summed.
+    v1::TableStats earlier;  // What earlier lives counted and lost, summed.
     absl::Time updated_at;
   };
   std::vector<Shard> shards_;

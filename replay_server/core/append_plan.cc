@@ -71,6 +71,11 @@ class Planner {
     Trail& trail = TrailOf(batch_.step_stream(j));
     const uint64_t index = batch_.step_index(j);
     const bool begins = batch_.step_starts_episode(j);
+    // Those between are lost, and with them where the episode stands.
+    if (trail.state.recovered && index > trail.state.next_index) {
+      trail = Trail();
+    }
+    trail.state.recovered = false;
     const bool any_index = !trail.known && !trail.has_new_steps;
     if (!any_index && index != trail.state.next_index) {
       return absl::InvalidArgumentError(
@@ -124,9 +129,15 @@ class Planner {
     Trail& trail = TrailOf(batch_.item_stream(j));
     const uint64_t first = batch_.item_first(j);
     const uint64_t last = batch_.item_last(j);
+    // Every item takes this way out or is added at the end.
+    const auto skip = [this] {
+      ++plan_.skipped_items;
+      return absl::OkStatus();
+    };
+    const uint64_t next = trail.state.next_index;
+    if (trail.state.recovered && last >= next) return skip();  // Steps are lost.
     // Of a stream that was not seen nothing can be said.
     if (trail.known || trail.has_new_steps) {
-      const uint64_t next = trail.state.next_index;
       if (last >= next || next - 1 - last > kMaxItemReach) {
         return absl::InvalidArgumentError(absl::StrCat(
             "item_last[", j, "] = ", last, ": allowed is ",
@@ -134,11 +145,6 @@ class Planner {
             ", near the newest step of stream ", batch_.item_stream(j)));
       }
     }
-    // Every item takes this way out or is added at the end.
-    const auto skip = [this] {
-      ++plan_.skipped_items;
-      return absl::OkStatus();
-    };
     if (!trail.known) return skip();
     std::optional<Located> last_step = Locate(trail, last);
     if (!last_step.has_value()) return skip();

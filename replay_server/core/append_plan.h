@@ -2,9 +2,9 @@
 // without changing anything.
 //
 // A step of a known stream must have the stream's next index. A stream that is
-// not known (its writer is new, or the shard was restarted) begins at an
+// not known (its writer is new, or its newest steps are lost) begins at an
 // episode's start; its steps before that are skipped. An item whose steps were
-// skipped or have left the ring is counted and skipped.
+// skipped or lost, or have left the ring, is counted and skipped.
 
 #ifndef QFLEET_REPLAY_SERVER_CORE_APPEND_PLAN_H_
 #define QFLEET_REPLAY_SERVER_CORE_APPEND_PLAN_H_

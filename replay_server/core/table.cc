@@ -79,10 +79,11 @@ Table::Table(const v1::TableSpec& spec, const v1::TableHeader& header,
     uint32_t& reach = at_last ? reach_.last : reach_.first;
     reach = std::max(reach, stack);
   }
+  start_.set_life(MixSeed(seed, 2));
 }
 
 v1::TableStats Table::Stats() const {
-  v1::TableStats stats;
+  v1::TableStats stats = start_;
   stats.set_mass(tree_.total());
   stats.set_size(items_.size());
   stats.set_inserted(items_.inserted());

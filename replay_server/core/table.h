@@ -71,8 +71,8 @@ class Table {
   // is not valid or max_bytes too small for 64 steps and the items;
   // RESOURCE_EXHAUSTED if there is no room; FAILED_PRECONDITION if the storage
   // has another table; DATA_LOSS if it is damaged beyond use. `seed` seeds the
-  // draws, and the generation numbers of a new table (so that keys of an
-  // earlier one that lost its memory are stale).
+  // draws, the generation numbers of a new table (so that keys of an earlier
+  // one that lost its memory are stale) and the number of this life.
   static absl::StatusOr<std::unique_ptr<Table>> Create(
       const v1::TableSpec& spec, Storage& storage, uint64_t seed,
       uint32_t shard = 0);
@@ -272,6 +272,7 @@ class Table {
   // Rows of these step ids and of later ones may be in use outside the lock:
   // one for each reservation, drawing, snapshot and piece that is verified.
   std::multiset<uint64_t> pins_;
+  v1::TableStats start_;  // What it says of this life's beginning.
   Recovery recovery_;
   Verified verified_;
   uint64_t verify_next_ = 0;  // Ids from here ...

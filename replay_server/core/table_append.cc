@@ -201,8 +201,9 @@ v1::AppendResponse Table::Commit(std::unique_ptr<Reservation> reservation) {
   WriterState& writer = writers_.Commit(commit.writer_id, commit.sequence,
                                         state_.commit().number);
   for (const auto& [stream, state] : plan.streams) {
-    writer.streams[stream] = state;
+    writers_.SetStream(writer, stream, state);
   }
+  writers_.BoundStreams(steps_);
   pins_.erase(reservation->pin);
 
   v1::AppendResponse response;

@@ -19,13 +19,15 @@ absl::Status Table::Recover() {
     writers_.Commit(commit.writer_id, commit.sequence, commit.number);
   }
   const StepRing::Recovered steps = steps_.Recover();
-  // A damaged step may have been the newest of any stream. Streams that are not
-  // known begin at their next episode.
-  if (steps.damaged == 0) RecoverStreams();
+  RecoverStreams();
   recovery_.recovered = true;
   recovery_.damaged_steps = steps.damaged;
   recovery_.dropped = items_.Recover(commit.inserted, steps.empty_rows);
   recovery_.items = items_.size();
+  start_.set_start_inserted(items_.inserted());
+  start_.set_start_sampled(state_.sampled());
+  start_.set_start_steps(commit.steps);
+  start_.set_start_episodes(commit.episodes);
   slots_.clear();
   masses_.clear();
   for (uint32_t slot = 0; slot < items_.capacity(); ++slot) {
@@ -41,7 +43,8 @@ absl::Status Table::Recover() {
 }
 
 // A stream goes on after its newest step that was committed: with its batch,
-// whose sequence is not beyond the writer's last.
+// whose sequence is not beyond the writer's last. If the writer knows of newer
+// ones, it goes on at its next episode (append_plan.h).
 void Table::RecoverStreams() {
   uint64_t writer_id = 0;
   WriterState* writer = nullptr;
@@ -53,7 +56,9 @@ void Table::RecoverStreams() {
       writer = writers_.Find(writer_id);
     }
     if (writer == nullptr || step.sequence > writer->last_sequence) continue;
-    writer->streams[step.stream] = {step.index + 1, id, step.episode_offset};
+    writers_.SetStream(*writer, step.stream,
+                       {step.index + 1, id, step.episode_offset,
+                        /*recovered=*/true});
   }
 }
 

@@ -52,6 +52,7 @@ uint32_t WriterBook::FreeSlot() {
         return a.second.last_used < b.second.last_used;
       });
   const uint32_t slot = oldest->second.slot;
+  streams_ -= oldest->second.streams.size();
   writers_.erase(oldest);
   return slot;
 }
@@ -74,6 +75,23 @@ WriterState& WriterBook::Commit(uint64_t writer_id, uint64_t sequence,
   slots_[writer.slot] = slot;
   StoreBarrier();
   return writer;
+}
+
+void WriterBook::BoundStreams(const StepRing& ring) {
+  if (streams_ <= ring.size() + kMaxIdleStreams) return;
+  // Each that stays has a step of its own there, so that this goes through all
+  // only once in kMaxIdleStreams new ones.
+  for (auto& [id, writer] : writers_) {
+    const size_t before = writer.streams.size();
+    absl::erase_if(writer.streams, [&ring](const auto& stream) {
+      return !ring.Holds(stream.second.newest_id);
+    });
+    streams_ -= before - writer.streams.size();
+    // A map keeps its room, which the gone streams were most of.
+    if (2 * writer.streams.size() < before) {
+      writer.streams.rehash(0);
+    }
+  }
 }
 
 }  // namespace qfleet

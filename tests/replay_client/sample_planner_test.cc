@@ -381,17 +381,70 @@ TEST(ClusterStatsTest, CountersOfEarlierLivesStayInTheTotals) {
   EXPECT_EQ(stats.View().inserted, 200u);
   EXPECT_EQ(stats.View().shards, 1u);
   EXPECT_EQ(stats.size(), 10u);
-  stats.Update(0, Stats(0, 0, 0, 0), now);
+  v1::TableStats next = Stats(0, 0, 0, 0);
+  next.set_life(2);
+  stats.Update(0, next, now);
   EXPECT_EQ(stats.View().inserted, 200u);
   EXPECT_EQ(stats.View().sampled, 810u);
   v1::SampleDraw draw;
   stats.FillOthers(0, draw);  // What shard 0 does not know itself.
   EXPECT_EQ(draw.others_inserted(), 200u);
   EXPECT_EQ(draw.others_sampled(), 810u);
-  stats.Update(0, Stats(1, 1, 5, 3), now);
+  next.set_inserted(5);
+  next.set_sampled(3);
+  stats.Update(0, next, now);
   stats.FillOthers(1, draw);
   EXPECT_EQ(draw.others_inserted(), 105u);
   EXPECT_EQ(draw.others_sampled(), 803u);
+}
+
+// Of a shard that counted up to `count` (so many items, twice as many samples,
+// thrice as many steps), in a life that began at `start`.
+v1::TableStats StatsOfLife(uint64_t life, uint64_t start, uint64_t count) {
+  v1::TableStats stats;
+  stats.set_life(life);
+  stats.set_start_inserted(start);
+  stats.set_inserted(count);
+  stats.set_start_sampled(2 * start);
+  stats.set_sampled(2 * count);
+  stats.set_start_steps(3 * start);
+  stats.set_steps(3 * count);
+  stats.set_start_episodes(start);
+  stats.set_episodes(count);
+  return stats;
+}
+
+// What a checkpoint held was counted twice, environment steps too.
+TEST(ClusterStatsTest, ARestoredShardIsNotCountedTwice) {
+  ClusterStats stats(1);
+  const absl::Time now = absl::UnixEpoch();
+  const auto expect = [&stats](uint64_t count, uint64_t unknown_to_shard) {
+    const ReplayView view = stats.View();
+    EXPECT_EQ(view.inserted, count);
+    EXPECT_EQ(view.sampled, 2 * count);
+    EXPECT_EQ(view.steps, 3 * count);
+    EXPECT_EQ(view.episodes, count);
+    EXPECT_THAT(view.shard_env_steps,
+                ::testing::ElementsAre(EnvSteps(3 * count, count)));
+    v1::SampleDraw draw;
+    stats.FillOthers(0, draw);
+    EXPECT_EQ(draw.others_inserted(), unknown_to_shard);
+    EXPECT_EQ(draw.others_sampled(), 2 * unknown_to_shard);
+  };
+  stats.Update(0, StatsOfLife(1, 20, 100), now);
+  expect(100, 0);
+  stats.Update(0, StatsOfLife(2, 60, 60), now);  // Its checkpoint was of then.
+  expect(100, 40);
+  stats.Update(0, StatsOfLife(2, 60, 70), now);
+  expect(110, 40);
+  // Killed, and nothing is lost: it had 5 more than it had told.
+  stats.Update(0, StatsOfLife(3, 75, 80), now);
+  expect(120, 40);
+  // And that has caught up before anyone saw it.
+  stats.Update(0, StatsOfLife(4, 60, 90), now);
+  expect(150, 60);
+  stats.Update(0, StatsOfLife(5, 0, 200), now);  // Of memory alone.
+  expect(350, 150);
 }
 
 // It keeps its items: the cluster must not fall below the limiter's min_size.

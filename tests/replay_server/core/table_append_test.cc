@@ -267,6 +267,34 @@ TEST(WriterBookTest, ForgetsTheWriterUnusedForLongest) {
   }
 }
 
+// 65,536 restarted actors with hundreds of streams each were gigabytes.
+TEST(WriterBookTest, StreamsWithoutAStepInTheRingAreForgottenBeyondABound) {
+  constexpr uint64_t kSteps = 64;
+  std::vector<char> region(WriterBook::kBytes);
+  std::vector<char> headers(kSteps * sizeof(StepHeader));
+  StepRing ring(headers.data(), nullptr, kSteps, RowLayout({}, 0));
+  WriterBook book(region.data());
+  size_t most = 0;
+  const auto append = [&](uint64_t id, uint64_t sequence, uint32_t stream) {
+    WriterState& writer = book.Commit(id, sequence, ring.next_id() + 1);
+    book.SetStream(writer, stream, {sequence, ring.Assign(1), 0});
+    book.BoundStreams(ring);
+    most = std::max(most, book.streams());
+  };
+  constexpr uint64_t kWriters = WriterBook::kMaxWriters / 2;
+  for (uint64_t id = 1; id <= kWriters; ++id) {
+    for (uint32_t s = 0; s < 5; ++s) append(id, s + 1, s);
+  }
+  EXPECT_EQ(most, kSteps + WriterBook::kMaxIdleStreams);
+  EXPECT_EQ(book.Find(1)->streams.size(), 0u);
+  EXPECT_EQ(book.Find(1)->last_sequence, 5u) << "which it needs to go on";
+  EXPECT_EQ(book.Find(kWriters)->streams.size(), 5u);
+  // One that has a step in the ring is never forgotten, nor counted twice.
+  const size_t before = book.streams();
+  append(kWriters, 6, 4);
+  EXPECT_EQ(book.streams(), before);
+}
+
 TEST(WriterBookTest, TornSlotIsEmptyAndUsedAgain) {
   std::vector<char> region(WriterBook::kBytes);
   WriterBook book(region.data());
