@@ -39,6 +39,7 @@ AppendStream::AppendStream(const Options& options)
       channel_(MakeChannel(options.address)),
       method_("/qfleet.v1.Replay/Append",
               grpc::internal::RpcMethod::BIDI_STREAMING, channel_),
+      health_(grpc::health::v1::Health::NewStub(channel_)),
       away_since_(absl::Now()),
       stream_(this, options.queue) {}
 
@@ -85,14 +86,22 @@ absl::StatusOr<bool> AppendStream::WaitForRoom(
       result = false;
     } else if (now - start >= patience) {
       result = TooLate(patience);
+    } else if (was_connected &&
+               now - silent_since_ >= options_.silence_patience) {
+      silent_since_ = now;
+      const absl::Time answer_by = now + options_.silence_patience;
+      // Nobody to go to, or no time: it may as well be waited for.
+      if (!elsewhere() || answer_by > start + patience) continue;
+      if (!Ask(answer_by) && silent_since_ == now) GiveUp();
+      continue;
     } else {
       auto changed = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
         return !status_.ok() || Fits(size) || connected() != was_connected;
       };
       absl::Time wake = start + patience;
-      if (!was_connected) {
-        wake = std::min(wake, std::max(enough, now + kElsewherePeriod));
-      }
+      wake = std::min(wake, was_connected
+                                ? silent_since_ + options_.silence_patience
+                                : std::max(enough, now + kElsewherePeriod));
       mutex_.AwaitWithDeadline(absl::Condition(&changed), wake);
       continue;
     }
@@ -100,6 +109,34 @@ absl::StatusOr<bool> AppendStream::WaitForRoom(
   }
   stats_.waited_seconds += absl::ToDoubleSeconds(absl::Now() - start);
   return result;
+}
+
+bool AppendStream::Ask(absl::Time deadline) {
+  if (!status_.ok()) return false;
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(deadline));
+  asking_ = &context;
+  mutex_.Unlock();
+  grpc::health::v1::HealthCheckResponse response;
+  const grpc::Status status = health_->Check(&context, {}, &response);
+  mutex_.Lock();
+  asking_ = nullptr;
+  // Whatever it says, it is there.
+  return status_.ok() && status.error_code() != grpc::DEADLINE_EXCEEDED;
+}
+
+void AppendStream::GiveUp() {
+  if (!status_.ok() || !connected_.exchange(false)) return;
+  away_since_ = silent_since_;
+  last_error_ = absl::UnavailableError(absl::StrCat(
+      "no answer within ", absl::FormatDuration(options_.silence_patience)));
+  spdlog::warn("writer gave {} up: {}", options_.address,
+               last_error_.ToString());
+  // The next connection, which may be on the same dead wire, counts once it was
+  // answered. If the shard hung up in this moment that one is made once more.
+  mutex_.Unlock();
+  stream_.Break();
+  mutex_.Lock();
 }
 
 absl::Status AppendStream::WaitAcknowledged(absl::Duration patience) {
@@ -133,6 +170,7 @@ void AppendStream::Send(v1::AppendBatch batch, const BatchSize& size) {
   grpc::ByteBuffer request = EncodeAppend(std::move(batch));
   {
     absl::MutexLock lock(&mutex_);
+    if (pending_.empty()) silent_since_ = absl::Now();
     pending_.push_back({std::move(request), sequence, items, size, false});
     pending_size_.bytes += size.bytes;
     pending_size_.steps += size.steps;
@@ -156,6 +194,7 @@ void AppendStream::Stop() {
   {
     absl::MutexLock lock(&mutex_);
     Fail(absl::CancelledError("the writer was stopped"));
+    if (asking_ != nullptr) asking_->TryCancel();
   }
   stream_.Stop();
 }
@@ -187,6 +226,7 @@ void AppendStream::OnOpen(grpc::ByteBuffer& bytes) {
       // have said which were stored.
       stats_.items_unconfirmed += Acknowledge(response.sequence());
       next_ = 0;
+      silent_since_ = absl::Now();
       last_error_ = absl::OkStatus();
       connected_.store(true, std::memory_order_relaxed);
       spdlog::info("writer connected to {}", options_.address);
@@ -223,6 +263,7 @@ void AppendStream::OnResponse(grpc::ByteBuffer& bytes) {
   absl::MutexLock lock(&mutex_);
   v1::AppendResponse response;
   if (!Parse(bytes, response)) return;
+  silent_since_ = absl::Now();
   stats_.items_stored += response.items_stored();
   stats_.items_skipped += response.items_skipped();
   acknowledged_ = std::max(acknowledged_, response.sequence());
@@ -249,7 +290,8 @@ void AppendStream::OnClose(const absl::Status& status) {
       spdlog::warn("writer lost {}: {}", options_.address, status.ToString());
     }
   }
-  last_error_ = status;
+  // A break of our own says less than why.
+  if (!absl::IsCancelled(status) || last_error_.ok()) last_error_ = status;
   if (IsFinal(status)) {
     Fail(absl::Status(status.code(),
                       absl::StrCat(options_.address, ": ", status.message())));

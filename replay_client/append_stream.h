@@ -19,6 +19,8 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/call_queue.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "grpcpp/client_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "qfleet/v1/replay.grpc.pb.h"
 #include "replay_client/batch_builder.h"
@@ -35,6 +37,7 @@ class AppendStream
     v1::AppendOpen open;  // writer_id is the stream's own.
     uint64_t max_unacknowledged_bytes = 0;
     uint64_t max_unacknowledged_steps = 0;
+    absl::Duration silence_patience = absl::InfiniteDuration();
     CallQueue* queue = nullptr;
     // Becomes true when status() is an error.
     std::atomic<bool>* failed = nullptr;
@@ -60,14 +63,15 @@ class AppendStream
   bool HasRoom(const BatchSize& size) const;
   // True once it may be added. False once the shard has been away for
   // `away_patience`, however long before this call that began, if there is one
-  // `elsewhere` to go to (asked under the stream's mutex). DEADLINE_EXCEEDED
-  // after `patience`, or status().
+  // `elsewhere` to go to (asked under the stream's mutex): after a lost
+  // connection, or a silence (WriterOptions::silence_patience).
+  // DEADLINE_EXCEEDED after `patience`, or status().
   absl::StatusOr<bool> WaitForRoom(const BatchSize& size,
                                    absl::Duration patience,
                                    absl::Duration away_patience,
                                    absl::FunctionRef<bool()> elsewhere);
 
-  // When the connection before was lost, or when this was made if there was
+  // When the connection before was lost or fell silent, or when this was made if there was
   // none yet.
   absl::Time away_since() const;
 
@@ -110,6 +114,11 @@ class AppendStream
   // Whether the shard, whose last batch is `sequence`, has lost some that it
   // had acknowledged: it was restored, or its host lost power.
   bool Forgot(uint64_t sequence) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  // Whether the shard answers at all by then; not so either once Stop was called.
+  // Without the mutex meanwhile.
+  bool Ask(absl::Time deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // It did not. Without the mutex for a moment.
+  void GiveUp() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Says for what and how long it waited in vain.
   absl::Status TooLate(absl::Duration patience) const
       ABSL_SHARED_LOCKS_REQUIRED(mutex_);
@@ -119,6 +128,7 @@ class AppendStream
   grpc::ByteBuffer open_;  // Of the queue's thread.
   const std::shared_ptr<grpc::Channel> channel_;
   const grpc::internal::RpcMethod method_;
+  const std::unique_ptr<grpc::health::v1::Health::Stub> health_;
 
   std::atomic<bool> connected_{false};
 
@@ -131,6 +141,10 @@ class AppendStream
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
   absl::Status last_error_ ABSL_GUARDED_BY(mutex_);  // While not connected.
   absl::Time away_since_ ABSL_GUARDED_BY(mutex_);
+  // The shard's last word, or when it was asked for one: by a batch for which
+  // nothing else was pending, or by Ask.
+  absl::Time silent_since_ ABSL_GUARDED_BY(mutex_);
+  grpc::ClientContext* asking_ ABSL_GUARDED_BY(mutex_) = nullptr;
   WriterStats stats_ ABSL_GUARDED_BY(mutex_);
 
   grpc::ByteBuffer sending_;  // What NextRequest gave.

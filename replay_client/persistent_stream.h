@@ -21,6 +21,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/call_queue.h"
@@ -36,9 +37,12 @@ inline bool IsFinal(const absl::Status& status) {
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kNotFound:
     case absl::StatusCode::kFailedPrecondition:
-    case absl::StatusCode::kUnimplemented:      // Another kind of server.
-    case absl::StatusCode::kResourceExhausted:  // A message is too large.
+    case absl::StatusCode::kUnimplemented:  // Another kind of server.
       return true;
+    case absl::StatusCode::kResourceExhausted:
+      // gRPC's words for a message that is too large. Threads or memory may be
+      // there the next time.
+      return absl::StrContains(status.message(), "larger than max");
     default:
       return false;
   }

@@ -149,6 +149,7 @@ RemoteWriterImpl::RemoteWriterImpl(const WriterOptions& options)
   *link.open.mutable_signature() = options.signature;
   link.max_unacknowledged_bytes = options.max_unacknowledged_bytes;
   link.max_unacknowledged_steps = options.max_unacknowledged_steps;
+  link.silence_patience = options.silence_patience;
   link.queue = &queue_;
   link.failed = &any_failed_;
   for (const std::string& address : options.shards) {

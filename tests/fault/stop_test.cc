@@ -180,5 +180,87 @@ TEST_F(StopTest, StoppedLongerThanDeadlines) {
   EXPECT_EQ(there, sent) << "each once, in order";
 }
 
+// The actor waited for gRPC's keepalive, for 40 s.
+class StoppedOfTwoTest : public testing::TestWithParam<const char*> {
+ protected:
+  StoppedOfTwoTest() {
+    options_.table = spec_.name();
+    options_.signature = spec_.signature();
+    for (ShardProcess& shard : shards_) {
+      shard.Start();
+      options_.shards.push_back(shard.address());
+    }
+    options_.batch_steps = 8;
+    options_.max_unacknowledged_steps = 64;
+    options_.shard_patience = absl::Milliseconds(20);
+    options_.silence_patience = kPatience;
+    writer_ = MakeRemoteWriter(options_);
+  }
+
+  // Rounds of one step of each stream, 100 a stream's episode; those of stream
+  // 1 begin in the middle of stream 0's.
+  void Append(int rounds) {
+    const std::string frame(spec_.signature().step_columns(0).shape(0), 'f');
+    for (int i = 0; i < rounds; ++i, ++round_) {
+      for (uint32_t stream : {0u, 1u}) {
+        const bool starts = round_ == 0 || round_ % 100 == 50 * stream;
+        auto index = writer_->AppendStep(stream, starts, {ColumnRow(frame)});
+        ASSERT_TRUE(index.ok()) << index.status();
+        ++sent_;
+      }
+    }
+  }
+
+  const TempDirectory folders_[2];
+  const v1::TableSpec spec_ = FaultTable(20000);
+  ShardProcess shards_[2] = {
+      {folders_[0].path(),
+       {.table = spec_, .number = 0, .listen = GetParam()}},
+      {folders_[1].path(),
+       {.table = spec_, .number = 1, .listen = GetParam()}}};
+  WriterOptions options_;
+  std::unique_ptr<RemoteWriter> writer_;
+  uint64_t round_ = 0;
+  uint64_t sent_ = 0;
+};
+
+TEST_P(StoppedOfTwoTest, TheActorGoesOnWithTheOther) {
+  Append(130);
+  ASSERT_TRUE(writer_->Flush().ok());
+  for (ShardProcess& stopped : shards_) {
+    SCOPED_TRACE(stopped.address());
+    stopped.Freeze();
+    const absl::Time start = absl::Now();
+    Append(300);
+    EXPECT_GE(absl::Now() - start, kPatience) << "not before it is asked";
+    EXPECT_LT(absl::Now() - start, kBound);
+    EXPECT_EQ(writer_->Stats().shards_connected, 1u);
+    // Once: it stays away until it answers.
+    const double waited = writer_->Stats().waited_seconds;
+    Append(300);
+    EXPECT_LT(writer_->Stats().waited_seconds - waited,
+              absl::ToDoubleSeconds(kPatience));
+    stopped.Thaw();
+    EXPECT_TRUE(
+        Eventually([&] { return writer_->Stats().shards_connected == 2; }));
+    ASSERT_TRUE(writer_->Flush().ok());
+  }
+  const WriterStats stats = writer_->Stats();
+  EXPECT_EQ(stats.reconnects, 2u);
+  EXPECT_EQ(stats.unacknowledged_bytes, 0u);
+  uint64_t stored = 0;
+  for (const ShardProcess& shard : shards_) {
+    stored += shard.Describe().stats().steps();
+  }
+  EXPECT_EQ(stored, sent_ - stats.steps_dropped) << "each once";
+  EXPECT_LT(stats.steps_dropped, 400u) << "the rest of four episodes";
+}
+
+INSTANTIATE_TEST_SUITE_P(Listen, StoppedOfTwoTest,
+                         testing::Values("", "127.0.0.1:0"),
+                         [](const auto& info) {
+                           return info.param[0] == 0 ? "Unix" : "Tcp";
+                         });
+
 }  // namespace
 }  // namespace qfleet

@@ -341,6 +341,22 @@ TEST_F(RemoteWriterTest, RateLimiterHoldsTheWriterUntilSamples) {
   EXPECT_TRUE(Eventually([&] { return writer_->Flush().ok(); }));
 }
 
+// Silence alone says nothing: the shard is asked whether it is there.
+TEST_F(RemoteWriterTest, AShardThatHoldsTheWriterBackIsNotGivenUp) {
+  MakeShards(2, LimitedTestTable());
+  options_.max_unacknowledged_bytes = 200;
+  options_.batch_bytes = 1;
+  options_.silence_patience = absl::Milliseconds(200);
+  options_.patience = absl::Seconds(1);
+  Start();
+  absl::Status status;
+  for (int64_t i = 0; status.ok() && i < 1000; ++i) status = Episode(0, i);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  EXPECT_THAT(status.message(), HasSubstr("rate limiter"));
+  EXPECT_EQ(writer_->Stats().shards_connected, 2u);
+  EXPECT_EQ(writer_->Stats().reconnects, 0u);
+}
+
 // It filled megabytes with tiny steps of an old policy, and learning suffered.
 TEST_F(RemoteWriterTest, AWriterHeldBackDoesNotRunFarAhead) {
   MakeShards(1, LimitedTestTable());
