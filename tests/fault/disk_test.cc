@@ -1,5 +1,5 @@
-// Disks that are full and files that are damaged: refused in words, or served
-// without what is damaged.
+// Disks that are full or fail and files that are damaged: refused in words, or
+// served without what is damaged.
 
 #include <sys/mount.h>
 
@@ -13,6 +13,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -21,6 +22,7 @@
 #include "common/files.h"
 #include "common/grpc.h"
 #include "common/hash.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/fault/experience.h"
@@ -30,6 +32,7 @@
 namespace qfleet {
 namespace {
 
+using testing::AllOf;
 using testing::AnyOf;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -88,6 +91,7 @@ class Feeder {
     EXPECT_TRUE(stream_->Read(&response));
   }
   ~Feeder() {
+    if (stream_ == nullptr) return;
     context_.TryCancel();
     stream_->Finish().IgnoreError();
   }
@@ -101,6 +105,16 @@ class Feeder {
       ASSERT_TRUE(stream_->Read(&response));
       ASSERT_EQ(response.sequence(), sequence_);
     }
+  }
+
+  // One more, with which the stream is to end: with what.
+  grpc::Status StoreRefused() {
+    v1::AppendRequest request;
+    *request.mutable_batch() = experience_.NextBatch(++sequence_);
+    v1::AppendResponse response;
+    stream_->Write(request);
+    EXPECT_FALSE(stream_->Read(&response)) << "acknowledged";
+    return std::exchange(stream_, nullptr)->Finish();
   }
 
  private:
@@ -133,6 +147,18 @@ std::set<uint64_t> Sample(ShardProcess& shard, const Record& record,
   EXPECT_TRUE(stream->WritesDone());
   EXPECT_TRUE(stream->Finish().ok());
   return {uids.begin(), uids.end()};
+}
+
+// The standard health service's answer.
+grpc::health::v1::HealthCheckResponse::ServingStatus Health(
+    const ShardProcess& shard) {
+  auto stub =
+      grpc::health::v1::Health::NewStub(MakeChannel(shard.address()));
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(20)));
+  grpc::health::v1::HealthCheckResponse response;
+  EXPECT_TRUE(stub->Check(&context, {}, &response).ok());
+  return response.status();
 }
 
 // The one line that says why it did not start.
@@ -333,6 +359,72 @@ TEST_F(DamageTest, FlippedBitsAreFoundAndWhatIsServedIsWhatWasWritten) {
             << " copies: " << refused << " were refused, " << lost << " of "
             << total << " items were lost in all" << std::endl;
   EXPECT_GT(lost, 0u);
+}
+
+class FailingSyncTest : public testing::Test {
+ protected:
+  const TempDirectory folder_;
+  // Syncs fail while it is there.
+  const std::string fails_ = folder_.path() + "/fails";
+  Record record_{FaultTable(10000)};
+  ShardProcess shard_{folder_.path(),
+                      {.table = record_.spec(),
+                       .data_dir = folder_.path() + "/data",
+                       .sync_interval = 0.05,
+                       .prefix = {"/usr/bin/env", "LD_PRELOAD=" QFLEET_FAILING_SYNC,
+                                  "QFLEET_FAIL_SYNC=" + fails_,
+                                  // The preloaded library may come first.
+                                  "ASAN_OPTIONS=verify_asan_link_order=0"}}};
+};
+
+// Of a whole process: the shard's own test ends at the callback for it.
+TEST_F(FailingSyncTest, AfterAFailedSyncNoWriteIsTakenAndHealthSaysSo) {
+  using grpc::health::v1::HealthCheckResponse;
+  shard_.Start();
+  std::set<uint64_t> stored;
+  {
+    Feeder feeder(shard_, record_, TestSeed());
+    feeder.Store(20);
+    for (const auto& [uid, item] : record_.All()) stored.insert(uid);
+    EXPECT_EQ(Health(shard_), HealthCheckResponse::SERVING);
+    EXPECT_EQ(shard_.Describe().storage().failed(), "");
+
+    std::ofstream(fails_).put('\n');
+    EXPECT_TRUE(Eventually(
+        [&] { return Health(shard_) == HealthCheckResponse::NOT_SERVING; }));
+    const grpc::Status refused = feeder.StoreRefused();
+    EXPECT_EQ(refused.error_code(), grpc::UNAVAILABLE);
+    EXPECT_THAT(refused.error_message(),
+                AllOf(HasSubstr("takes no more writes"),
+                      HasSubstr("Input/output error")));
+  }
+  // What a disk forgot it does not remember: one good sync proves nothing.
+  std::filesystem::remove(fails_);
+  for (int i = 0; i < 2; ++i) {
+    const v1::StorageInfo storage = shard_.Describe().storage();
+    EXPECT_THAT(storage.failed(), HasSubstr("Input/output error"));
+    EXPECT_EQ(Health(shard_), HealthCheckResponse::NOT_SERVING);
+    // Samples go on.
+    for (uint64_t uid : Sample(shard_, record_, 10)) {
+      EXPECT_TRUE(stored.count(uid) == 1) << uid;
+    }
+  }
+  // A new life finds out what there is.
+  shard_.Kill();
+  shard_.Start();
+  EXPECT_EQ(Health(shard_), HealthCheckResponse::SERVING);
+  EXPECT_EQ(shard_.Describe().stats().size(), stored.size());
+  EXPECT_EQ(shard_.Stop(), 0);
+}
+
+TEST_F(FailingSyncTest, AShardWhoseSyncsFailFromTheStartNeverServes) {
+  using grpc::health::v1::HealthCheckResponse;
+  std::ofstream(fails_).put('\n');
+  shard_.Start();
+  EXPECT_TRUE(Eventually(
+      [&] { return !shard_.Describe().storage().failed().empty(); }));
+  EXPECT_TRUE(Eventually(
+      [&] { return Health(shard_) == HealthCheckResponse::NOT_SERVING; }));
 }
 
 }  // namespace

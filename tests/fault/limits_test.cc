@@ -13,9 +13,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/grpc.h"
+#include "common/metrics.h"
 #include "gmock/gmock.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "gtest/gtest.h"
+#include "replay_client/remote_sampler.h"
 #include "tests/certificates.h"
 #include "tests/fault/append_call.h"
 #include "tests/fault/shard_process.h"
@@ -194,6 +196,36 @@ TEST_F(LimitsTest, ThreadsOfCallsAreBounded) {
   EXPECT_TRUE(Eventually([&] {
     return SampleCall(PlainChannel(shard_->address()), record_.spec()).open();
   }));
+  EXPECT_EQ(shard_->Stop(), 0);
+}
+
+// It ended the learner, with words about a quota.
+TEST_F(LimitsTest, ASamplerForWhichThereIsNoThreadComesAgain) {
+  Start({"max_call_threads=16"});
+  const std::unique_ptr<AppendCall> good =
+      NewCall(PlainChannel(shard_->address()));
+  ASSERT_TRUE(good->Works());
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(good->Send() && good->Acknowledged());
+  }
+  std::vector<std::unique_ptr<SampleCall>> others;
+  do {
+    ASSERT_LT(others.size(), 40u);
+    others.push_back(std::make_unique<SampleCall>(
+        PlainChannel(shard_->address()), record_.spec()));
+  } while (others.back()->open());
+  SamplerOptions options;
+  options.table = record_.spec().name();
+  options.signature = record_.spec().signature();
+  options.shards = {shard_->address()};
+  options.batch_size = 1;
+  options.patience = absl::Milliseconds(300);
+  Metrics metrics;
+  const auto sampler = MakeRemoteSampler(options, metrics);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(sampler->Next().status()))
+      << sampler->Next().status();
+  others.clear();
+  EXPECT_TRUE(Eventually([&] { return sampler->Next().ok(); }));
   EXPECT_EQ(shard_->Stop(), 0);
 }
 
