@@ -132,9 +132,17 @@ absl::Status FromGrpc(const grpc::Status& status) {
 }
 
 grpc::Status ToGrpc(const absl::Status& status) {
+  // It travels in a header, for all of which gRPC allows 8 KiB, and each
+  // character that is not plain takes three.
+  constexpr size_t kMostBytes = 2048;
   if (status.ok()) return grpc::Status::OK;
+  std::string message(status.message());
+  if (message.size() > kMostBytes) {
+    message.resize(kMostBytes);
+    message += " ...";
+  }
   return grpc::Status(static_cast<grpc::StatusCode>(status.raw_code()),
-                      std::string(status.message()));
+                      message);
 }
 
 GrpcServer::GrpcServer() : health_(std::make_unique<HealthService>()) {}

@@ -189,13 +189,16 @@ uint64_t ItemSlots::Recover(uint64_t inserted, bool walk) {
         last_drawn = std::max(last_drawn, item.tag);
       }
       const bool in_ring = item.span.oldest_id() >= steps_.oldest_id();
+      bool lost = false;
       if (committed && in_ring && item.value.sampled != ItemValue::kRemoved) {
         keep = IsWhole(item.value) && item.span.last_id < steps_.next_id() &&
                (!walk || StepsAreThere(item.span));
-        dropped += keep ? 0 : 1;
+        lost = !keep;
+        dropped += lost ? 1 : 0;
       }
-      // Its number will be another item's, and then it would count as well.
-      if (!committed) item.tag = 0;
+      // Its number, or the ids of its steps that are lost, will be others', and
+      // then it would count as well, or be of those steps.
+      if (!committed || lost) item.tag = 0;
     }
     if (keep) {
       Link(slot);
@@ -220,6 +223,7 @@ void ItemSlots::RemoveBroken(std::vector<uint32_t>& removed) {
   for (uint32_t slot = 0; slot < options_.capacity; ++slot) {
     if (!live(slot) || StepsAreThere(record(slot).span)) continue;
     Unlink(slot);
+    Record(slot).tag = 0;  // As Recover says.
     removed.push_back(slot);
   }
 }

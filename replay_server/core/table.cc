@@ -47,6 +47,8 @@ absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec,
     return absl::Status(status.code(), absl::StrCat(storage.directory(), "/",
                                                     status.message()));
   }
+  // What is dropped must stay so whatever is written from here on.
+  if (table->recovery().dropped > 0) QFLEET_RETURN_IF_ERROR(storage.Sync());
   return table;
 }
 

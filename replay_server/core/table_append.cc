@@ -16,6 +16,8 @@ namespace {
 
 // How many rows ahead the eviction prefetches their headers.
 constexpr uint64_t kAhead = 8;
+// Of a batch, all of which are inserted under one hold of the lock.
+constexpr int kMaxBatchItems = 65536;
 // Keeps indices plus a batch far from overflow.
 constexpr uint64_t kMaxIndex = uint64_t{1} << 62;
 
@@ -89,6 +91,11 @@ absl::Status Table::CheckSteps(const AppendInput& input) const {
 absl::Status Table::CheckItems(const AppendInput& input) const {
   const v1::AppendBatch& batch = *input.lists;
   const int count = batch.item_stream_size();
+  if (count > kMaxBatchItems) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("item_stream = ", count, " items: allowed is at most ",
+                     kMaxBatchItems));
+  }
   QFLEET_RETURN_IF_ERROR(
       CheckLength("item_first", batch.item_first_size(), count, "item_stream"));
   QFLEET_RETURN_IF_ERROR(

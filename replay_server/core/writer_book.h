@@ -52,7 +52,7 @@ static_assert(sizeof(WriterSlot) == 32);
 class WriterBook {
  public:
   static constexpr size_t kMaxWriters = 65536;
-  static constexpr size_t kMaxStreams = 65536;  // Of one writer.
+  static constexpr size_t kMaxStreams = 65536;      // Of one writer.
   static constexpr size_t kMaxIdleStreams = 65536;  // Of all.
   static constexpr uint64_t kBytes = kMaxWriters * sizeof(WriterSlot);
 

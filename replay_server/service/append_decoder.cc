@@ -15,6 +15,9 @@ constexpr uint32_t kBatchField = v1::AppendRequest::kBatchFieldNumber;
 constexpr uint32_t kStepColumns = v1::AppendBatch::kStepColumnsFieldNumber;
 constexpr uint32_t kItemColumns = v1::AppendBatch::kItemColumnsFieldNumber;
 
+// Memory beyond that is given back at once. Any usual batch stays below it.
+constexpr size_t kKeptBytes = 1 << 20;
+
 }  // namespace
 
 absl::Status AppendDecoder::Decode(const grpc::ByteBuffer& message) {
@@ -23,6 +26,7 @@ absl::Status AppendDecoder::Decode(const grpc::ByteBuffer& message) {
   MessageReader reader(slices_);
   if (DecodeRequest(reader)) return absl::OkStatus();
   kind_ = kNone;
+  if (!why_.ok()) return why_;
   return absl::InvalidArgumentError(absl::StrCat(
       "a message of ", reader.size(), " bytes does not parse: allowed is a ",
       v1::AppendRequest::descriptor()->full_name(), " with one payload"));
@@ -32,6 +36,10 @@ void AppendDecoder::Release() {
   kind_ = kNone;
   input_ = AppendInput();
   slices_.clear();
+  why_ = absl::OkStatus();
+  if (rest_.capacity() <= kKeptBytes) return;
+  std::string().swap(rest_);
+  v1::AppendBatch().Swap(&lists_);
 }
 
 bool AppendDecoder::DecodeRequest(MessageReader& reader) {
@@ -58,6 +66,12 @@ bool AppendDecoder::DecodeRequest(MessageReader& reader) {
 }
 
 bool AppendDecoder::DecodeOpen(MessageReader& reader, uint64_t end) {
+  if (end - reader.position() > kMaxOpenBytes) {
+    why_ = absl::InvalidArgumentError(
+        absl::StrCat("open has ", end - reader.position(),
+                     " bytes: allowed is at most ", kMaxOpenBytes));
+    return false;
+  }
   rest_.clear();
   reader.Read(end - reader.position(), [this](absl::string_view piece) {
     rest_.append(piece.data(), piece.size());
@@ -73,8 +87,20 @@ bool AppendDecoder::DecodeBatch(MessageReader& reader, uint64_t end) {
     if (field == kStepColumns || field == kItemColumns) {
       auto& columns =
           field == kStepColumns ? input_.step_columns : input_.item_columns;
+      if (columns.size() == kMaxColumns) {
+        why_ = absl::InvalidArgumentError(absl::StrCat(
+            field == kStepColumns ? "step_columns" : "item_columns",
+            " has more than ", kMaxColumns, " columns: allowed are these"));
+        return false;
+      }
       if (!reader.ReadColumn(type, end, columns.emplace_back())) return false;
     } else if (!reader.CopyField(field, type, end, rest_)) {
+      return false;
+    }
+    if (rest_.size() > kMaxListBytes) {
+      why_ = absl::InvalidArgumentError(
+          absl::StrCat("batch has more than ", kMaxListBytes,
+                       " bytes beside its columns: allowed are these"));
       return false;
     }
   }

@@ -23,7 +23,14 @@ namespace qfleet {
 
 class AppendDecoder {
  public:
-  // INVALID_ARGUMENT if it is malformed. What was decoded before is gone.
+  // What a message is decoded to may take many times its size; so much of it
+  // at most, beside the columns, of which there are so many of each kind.
+  static constexpr size_t kMaxOpenBytes = 1 << 20;
+  static constexpr size_t kMaxListBytes = 16 << 20;
+  static constexpr size_t kMaxColumns = 4096;
+
+  // INVALID_ARGUMENT if it is malformed or beyond these. What was decoded
+  // before is gone.
   absl::Status Decode(const grpc::ByteBuffer& message);
 
   // Gives the message's memory back: what comes next finds it in the caches.
@@ -38,12 +45,14 @@ class AppendDecoder {
  private:
   enum Kind { kNone, kOpen, kBatch };
 
+  // False, and why_ says what is beyond its bound if that is why.
   bool DecodeRequest(MessageReader& reader);
   bool DecodeOpen(MessageReader& reader, uint64_t end);
   bool DecodeBatch(MessageReader& reader, uint64_t end);
 
   std::vector<grpc::Slice> slices_;
   std::string rest_;  // The batch without its columns.
+  absl::Status why_;
   Kind kind_ = kNone;
   v1::AppendOpen open_;
   v1::AppendBatch lists_;

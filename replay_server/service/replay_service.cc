@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "common/column_encoder.h"
 #include "common/status_macros.h"
@@ -49,6 +50,11 @@ absl::StatusOr<bool> ReadRequest(SampleStream& stream,
                                  v1::SampleRequest& request) {
   grpc::ByteBuffer bytes;
   if (!stream.Read(&bytes)) return false;
+  if (bytes.Length() > ReplayService::kMaxOpenBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a request of ", bytes.Length(), " bytes: allowed is at most ",
+        ReplayService::kMaxOpenBytes));
+  }
   QFLEET_RETURN_IF_ERROR(ParseMessage(bytes, request));
   return true;
 }
@@ -121,10 +127,13 @@ ReplayService::ReplayService(Shard* shard,
             CountedCall call(service->calls_.get(), kSample, *context);
             SampleStream counted(*stream, call);
             absl::Status status = TooManyStreams();
+            // Also if there is no memory for an answer, which is thrown.
+            const absl::Cleanup leave = [service] {
+              --service->sample_streams_;
+            };
             if (++service->sample_streams_ <= kMaxSampleStreams) {
               status = ServeSample(*service->shard_, counted);
             }
-            --service->sample_streams_;
             return call.End(ToGrpc(status));
           },
           this));

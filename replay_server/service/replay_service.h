@@ -31,6 +31,8 @@ class ReplayService final : public AppendReactor::Service,
   // Of one shard at a time: each has a thread, and memory for an answer. More
   // are UNAVAILABLE.
   static constexpr int kMaxSampleStreams = 256;
+  // Of a message that opens a stream or asks for a draw.
+  static constexpr size_t kMaxOpenBytes = 1 << 20;
 
   // `shard` must outlive the server. `calls` has the calls of CountedMethods();
   // null: they are not counted. Appends have so many threads.

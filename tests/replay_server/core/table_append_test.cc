@@ -245,6 +245,17 @@ TEST_F(TableAppendTest, SnapshotHoldsBackWhoWouldOverwriteStepsOfItsItems) {
   EXPECT_TRUE(table_->Writable(*read));
 }
 
+// All of a batch are inserted under one hold of the lock.
+TEST_F(TableFixture, ItemsOfABatchAreBounded) {
+  ModelBatch batch = NewBatch(1);
+  AddSteps(batch, 0, 0, 1, {0});
+  for (int j = 0; j < 65537; ++j) model_->AddItem(batch, 0, 0, 0, 1);
+  const absl::Status status = Try(batch);
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_THAT(std::string(status.message()),
+              testing::HasSubstr("allowed is at most 65536"));
+}
+
 TEST(WriterBookTest, ForgetsTheWriterUnusedForLongest) {
   std::vector<char> region(WriterBook::kBytes);
   WriterBook book(region.data());

@@ -25,16 +25,6 @@ v1::TableSpec ModelSpec(uint64_t max_items, uint64_t max_bytes);
 std::string ImageOf(uint64_t writer, uint32_t stream, uint64_t index);
 int64_t TagOf(uint64_t writer, uint32_t stream, uint64_t index);
 
-// What another life says as well.
-inline v1::TableStats WithoutLife(v1::TableStats stats) {
-  stats.clear_life();
-  stats.clear_start_inserted();
-  stats.clear_start_sampled();
-  stats.clear_start_steps();
-  stats.clear_start_episodes();
-  return stats;
-}
-
 struct ModelItem {
   uint64_t writer = 0;
   uint32_t stream = 0;

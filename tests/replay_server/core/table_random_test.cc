@@ -16,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "replay_server/core/table.h"
 #include "tests/replay_server/core/table_model.h"
+#include "tests/replay_server/without_life.h"
 #include "tests/temp_directory.h"
 
 namespace qfleet {

@@ -15,6 +15,7 @@
 #include "replay_server/core/inspect.h"
 #include "replay_server/core/table.h"
 #include "tests/replay_server/core/table_fixture.h"
+#include "tests/replay_server/without_life.h"
 
 namespace qfleet {
 namespace {
@@ -195,6 +196,27 @@ TEST_F(TableRecoverTest, FlippedStepHeaderDropsItsItemsOnly) {
   EXPECT_THAT(Uids(), ElementsAre(1, 2));
 }
 
+// It lay in the table until two lives later other steps had its steps' numbers.
+TEST_F(TableRecoverTest, AnItemOfADamagedNewestStepNeverComesBack) {
+  Fill();
+  Flip("payload", 9 * 16 + 3);  // Of step 9, which is item 2 as well.
+  Reopen();
+  EXPECT_EQ(VerifyAll().damaged_steps, 1u);
+  for (int life = 0; life < 2; ++life) {
+    Reopen();
+    EXPECT_THAT(Uids(), ElementsAre(0, 1));
+  }
+  ModelBatch batch = NewBatch(1, kWriter + 1);
+  AddSteps(batch, 7, 0, 3, {0});
+  model_->Reserve(batch);
+  auto reservation = table_->Reserve(kWriter + 1, batch.wire);
+  ASSERT_TRUE(reservation.ok()) << reservation.status();
+  table_->Write(**reservation);
+  table_->Commit(*std::move(reservation));
+  Reopen();
+  EXPECT_THAT(Uids(), ElementsAre(0, 1));
+}
+
 TEST_F(TableRecoverTest, FlippedItemIsDroppedAndItsSlotUsedAgain) {
   Fill();
   const uint64_t stride = 56;
@@ -225,7 +247,8 @@ TEST_F(TableRecoverTest, WriterOfADamagedStepGoesOnWithItsNextEpisode) {
 }
 
 // It was told for ever that its next step is another one, and ended with that.
-TEST_F(TableRecoverTest, WriterWhoseNewestStepsAreLostGoesOnWithItsNextEpisode) {
+TEST_F(TableRecoverTest,
+       WriterWhoseNewestStepsAreLostGoesOnWithItsNextEpisode) {
   Fill();
   const std::string before = Read("steps");
   ModelBatch batch = SecondBatch();
@@ -264,12 +287,25 @@ TEST_F(TableRecoverTest, WriterWhoseNewestStepsAreLostGoesOnWithItsNextEpisode) 
   EXPECT_EQ(response.items_skipped(), 2u);
   EXPECT_EQ(response.items_stored(), 1u);
   EXPECT_TRUE(table_->CheckInvariants().ok()) << table_->CheckInvariants();
+  // The item over 10 and 11, which are other steps now, does not come back.
+  for (int life = 0; life < 2; ++life) {
+    Reopen();
+    EXPECT_EQ(Uids().size(), 4u);
+    EXPECT_EQ(table_->Stats().size(), 4u);
+  }
+  ModelBatch on = NewBatch(6);
+  AddSteps(on, 0, 16, 17);
+  model_->Reserve(on);
+  reservation = table_->Reserve(kWriter, on.wire);
+  ASSERT_TRUE(reservation.ok()) << reservation.status();
+  table_->Write(**reservation);
+  table_->Commit(*std::move(reservation));
   // From here on a gap is the writer's own.
-  ModelBatch gap = NewBatch(6);
-  AddSteps(gap, 0, 17, 18, {17});
+  ModelBatch gap = NewBatch(7);
+  AddSteps(gap, 0, 18, 19, {18});
   const absl::Status status = Try(gap);
   EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("step_index[0] = 17"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("step_index[0] = 18"));
 }
 
 // Damage is dropped when it is found, and the next life took that for a tear.

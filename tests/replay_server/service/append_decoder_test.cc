@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/random.h"
+#include "gmock/gmock.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
 
@@ -112,6 +113,47 @@ TEST(AppendDecoderTest, Open) {
   EXPECT_TRUE(MessageDifferencer::Equals(decoder.open(), request.open()));
   ASSERT_TRUE(decoder.Decode(grpc::ByteBuffer()).ok());
   EXPECT_FALSE(decoder.has_open() || decoder.has_batch());
+}
+
+// Megabytes became gigabytes before anything of them was looked at.
+TEST(AppendDecoderTest, WhatBecomesLargeIsBounded) {
+  Random random(4);
+  AppendDecoder decoder;
+  const auto decode = [&](const v1::AppendRequest& request) {
+    return decoder.Decode(Cut(request.SerializeAsString(), 5, random));
+  };
+  v1::AppendRequest request;
+  for (size_t c = 0; c < AppendDecoder::kMaxColumns; ++c) {
+    request.mutable_batch()->add_step_columns();
+    request.mutable_batch()->add_item_columns();
+  }
+  EXPECT_TRUE(decode(request).ok());
+  for (const bool step : {true, false}) {
+    v1::AppendRequest more = request;
+    if (step) {
+      more.mutable_batch()->add_step_columns();
+    } else {
+      more.mutable_batch()->add_item_columns();
+    }
+    const absl::Status status = decode(more);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()),
+                testing::HasSubstr(step ? "step_columns has more than 4096"
+                                        : "item_columns has more than 4096"));
+  }
+  request.Clear();
+  std::string& table = *request.mutable_open()->mutable_table();
+  table.assign(AppendDecoder::kMaxOpenBytes - 10, 'x');
+  EXPECT_TRUE(decode(request).ok());
+  table.assign(AppendDecoder::kMaxOpenBytes, 'x');
+  EXPECT_THAT(std::string(decode(request).message()),
+              testing::HasSubstr("open has 1048580 bytes: allowed is at most"));
+  request.Clear();
+  request.mutable_batch()->mutable_item_priority()->Resize(4 << 20, 1);
+  EXPECT_THAT(std::string(decode(request).message()),
+              testing::HasSubstr("batch has more than 16777216 bytes"));
+  request.mutable_batch()->mutable_item_priority()->Resize(3 << 20, 1);
+  EXPECT_TRUE(decode(request).ok()) << "what was too large is forgotten";
 }
 
 // What is accepted must be what Protobuf accepts, and mean the same.

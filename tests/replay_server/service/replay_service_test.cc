@@ -210,6 +210,42 @@ TEST_F(ReplayServiceTest, SamplerWithOtherSignatureIsRefusedInWords) {
   EXPECT_THAT(status.error_message(), HasSubstr("the sampler"));
 }
 
+// In a header, for which gRPC allows 8 KiB: it came as RESOURCE_EXHAUSTED.
+TEST_F(ReplayServiceTest, ALongRefusalIsCutAndStaysWhatItIs) {
+  Start(TestTable());
+  grpc::ClientContext context;
+  auto stream = stub_->Sample(&context);
+  v1::SampleRequest open = OpenSample();
+  for (int c = 0; c < 1000; ++c) {
+    v1::TensorSpec& column =
+        *open.mutable_open()->mutable_signature()->add_step_columns();
+    column.set_name(absl::StrCat("\xc3\xa4_another_column_", c));
+  }
+  stream->Write(open);
+  v1::SampleResponse response;
+  EXPECT_FALSE(stream->Read(&response));
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION)
+      << status.error_message();
+  EXPECT_THAT(status.error_message(), HasSubstr("another_column_"));
+  EXPECT_LT(status.error_message().size(), 2100u);
+}
+
+TEST_F(ReplayServiceTest, SampleRequestsAreBounded) {
+  Start(TestTable());
+  grpc::ClientContext context;
+  auto stream = stub_->Sample(&context);
+  v1::SampleRequest open = OpenSample();
+  open.mutable_open()->mutable_table()->append(ReplayService::kMaxOpenBytes,
+                                               'x');
+  stream->Write(open);
+  v1::SampleResponse response;
+  EXPECT_FALSE(stream->Read(&response));
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("allowed is at most 1048576"));
+}
+
 TEST_F(ReplayServiceTest, UnknownTableIsNotFound) {
   Start(TestTable());
   v1::TableSpec other = TestTable();
