@@ -21,6 +21,7 @@
 #include "replay_server/core/data_directory.h"
 #include "replay_server/core/direct_file.h"
 #include "replay_server/core/storage.h"
+#include "replay_server/core/table_header.h"
 
 namespace qfleet {
 namespace {
@@ -64,6 +65,27 @@ absl::StatusOr<uint64_t> ReadThrough(
         return take ? take(data, size) : absl::OkStatus();
       }));
   return hasher.Digest();
+}
+
+// Of the files in a folder, in order.
+absl::StatusOr<std::set<std::string>> FileNames(const std::string& directory) {
+  std::set<std::string> names;
+  std::error_code error;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(directory, error)) {
+    names.insert(entry.path().filename().string());
+  }
+  if (!error) return names;
+  return absl::UnavailableError(
+      absl::StrCat("cannot read ", directory, ": ", error.message()));
+}
+
+// Whole or not there at all, as what has its final name is.
+void RemoveCheckpoint(const std::string& path) {
+  std::error_code ignored;  // What stays does no harm.
+  const std::string temporary = absl::StrCat(path, kTemporary);
+  std::filesystem::rename(path, temporary, ignored);
+  std::filesystem::remove_all(temporary, ignored);
 }
 
 std::string Prefix(uint32_t shard) {
@@ -126,21 +148,21 @@ absl::StatusOr<std::string> BeginCheckpoint(const std::string& directory,
   return path;
 }
 
-absl::StatusOr<std::string> FinishCheckpoint(const std::string& temporary,
-                                             uint32_t shard,
-                                             absl::string_view version,
-                                             uint32_t keep) {
+absl::StatusOr<std::string> FinishCheckpoint(
+    const std::string& temporary, uint32_t shard, absl::string_view version,
+    uint32_t keep, const std::function<bool()>& stopped) {
   v1::CheckpointManifest manifest;
   manifest.set_format(kFormat);
   manifest.set_shard(shard);
   manifest.set_version(std::string(version));
   manifest.set_created_unix_seconds(absl::ToUnixSeconds(absl::Now()));
+  const auto go_on = [&stopped](const char*, size_t) {
+    if (!stopped || !stopped()) return absl::OkStatus();
+    return absl::CancelledError("the shard is shutting down");
+  };
   for (const std::string& table : ListTables(temporary)) {
-    std::set<std::string> names;
-    for (const auto& entry :
-         std::filesystem::directory_iterator(temporary + "/" + table)) {
-      names.insert(entry.path().filename().string());
-    }
+    QFLEET_ASSIGN_OR_RETURN(const std::set<std::string> names,
+                            FileNames(temporary + "/" + table));
     for (const std::string& name : names) {
       v1::CheckpointManifest::File& file = *manifest.add_files();
       file.set_path(absl::StrCat(table, "/", name));
@@ -148,7 +170,7 @@ absl::StatusOr<std::string> FinishCheckpoint(const std::string& temporary,
       QFLEET_ASSIGN_OR_RETURN(
           const uint64_t hash,
           ReadThrough(absl::StrCat(temporary, "/", file.path()),
-                      /*direct=*/true, bytes, {}));
+                      /*direct=*/true, bytes, go_on));
       file.set_bytes(bytes);
       file.set_hash(hash);
     }
@@ -164,9 +186,7 @@ absl::StatusOr<std::string> FinishCheckpoint(const std::string& temporary,
         std::filesystem::path(path).parent_path().string(), shard);
     for (size_t i = keep; i < all.size(); ++i) {
       // Not the newest by name if the clock was set back.
-      if (all[i] == path) continue;
-      std::error_code ignored;  // What stays does no harm.
-      std::filesystem::remove_all(all[i], ignored);
+      if (all[i] != path) RemoveCheckpoint(all[i]);
     }
   }
   return path;
@@ -212,10 +232,31 @@ absl::StatusOr<v1::CheckpointManifest> CheckCheckpoint(const std::string& path,
 }
 
 absl::Status RestoreTable(const std::string& checkpoint,
-                          const std::string& table,
+                          const v1::TableHeader& wanted,
                           const std::string& directory) {
   QFLEET_ASSIGN_OR_RETURN(const v1::CheckpointManifest manifest,
                           CheckCheckpoint(checkpoint, /*contents=*/false));
+  const std::string table = wanted.spec().name();
+  const std::string source = absl::StrCat(checkpoint, "/", table);
+  std::set<std::string> there;
+  for (const v1::CheckpointManifest::File& file : manifest.files()) {
+    there.insert(file.path());
+  }
+  const std::string header_path = absl::StrCat(table, "/header");
+  if (there.count(header_path) == 0) {
+    return absl::NotFoundError(absl::StrCat("checkpoint ", checkpoint,
+                                            " has no table \"", table, "\""));
+  }
+  // First of all: a copy that cannot be served would be in the right one's way.
+  QFLEET_ASSIGN_OR_RETURN(const v1::TableHeader header,
+                          ReadTableHeader(source));
+  QFLEET_RETURN_IF_ERROR(CheckTableHeader(header, wanted, source));
+  for (const v1::TableHeader::Region& region : header.regions()) {
+    const std::string path = absl::StrCat(table, "/", region.name());
+    if (there.count(path) > 0) continue;
+    return absl::DataLossError(
+        absl::StrCat("checkpoint ", checkpoint, " has no ", path));
+  }
   const std::string temporary = directory + ".new";
   std::error_code error;
   std::filesystem::remove_all(temporary, error);
@@ -240,8 +281,7 @@ absl::Status RestoreTable(const std::string& checkpoint,
     QFLEET_RETURN_IF_ERROR(CheckFile(checkpoint, file, bytes, hash));
     return fsync(target.fd()) == 0 ? absl::OkStatus() : FileError("sync", to);
   };
-  absl::Status status = absl::NotFoundError(
-      absl::StrCat("checkpoint ", checkpoint, " has no table \"", table, "\""));
+  absl::Status status;
   for (const v1::CheckpointManifest::File& file : manifest.files()) {
     if (!absl::StartsWith(file.path(), table + "/")) continue;
     status = copy(file);

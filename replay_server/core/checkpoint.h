@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -46,11 +47,10 @@ absl::StatusOr<std::string> BeginCheckpoint(const std::string& directory,
 
 // Writes the manifest over all files, syncs, gives the folder its final name,
 // which is returned, and removes all but the newest `keep` of this shard (0:
-// none is removed).
-absl::StatusOr<std::string> FinishCheckpoint(const std::string& temporary,
-                                             uint32_t shard,
-                                             absl::string_view version,
-                                             uint32_t keep);
+// none is removed). CANCELLED once `stopped`, if there is one, says so.
+absl::StatusOr<std::string> FinishCheckpoint(
+    const std::string& temporary, uint32_t shard, absl::string_view version,
+    uint32_t keep, const std::function<bool()>& stopped);
 
 // Of one shard, newest first.
 std::vector<std::string> ListShardCheckpoints(const std::string& directory,
@@ -62,9 +62,10 @@ absl::StatusOr<v1::CheckpointManifest> CheckCheckpoint(const std::string& path,
                                                        bool contents);
 
 // Copies a table of a checkpoint, whose files are verified meanwhile, to
-// `directory`, which is not there yet: preallocated, synced, at once.
+// `directory`, which is not there yet: preallocated, synced, at once. If its
+// files cannot serve `wanted` (CheckTableHeader) nothing is copied.
 absl::Status RestoreTable(const std::string& checkpoint,
-                          const std::string& table,
+                          const v1::TableHeader& wanted,
                           const std::string& directory);
 
 }  // namespace qfleet

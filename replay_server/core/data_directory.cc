@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -17,6 +18,10 @@
 
 namespace qfleet {
 namespace {
+
+// Of which a damaged table may lack some.
+constexpr const char* kTableFiles[] = {"header", "state",   "writers",
+                                       "steps",  "payload", "items"};
 
 absl::Status InUse(const std::string& path) {
   return absl::FailedPreconditionError(absl::StrCat(
@@ -38,8 +43,10 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Lock(
 
 absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::LockForReading(
     const std::string& path) {
-  if (!std::filesystem::is_directory(path)) {
-    return absl::NotFoundError(absl::StrCat("no folder ", path));
+  std::error_code error;
+  if (!std::filesystem::is_directory(path, error)) {
+    return absl::NotFoundError(
+        absl::StrCat("no folder ", path, error ? ": " + error.message() : ""));
   }
   const std::string file = path + "/LOCK";
   const int fd = open(file.c_str(), O_RDONLY | O_CLOEXEC);
@@ -60,7 +67,12 @@ std::vector<std::string> ListTables(const std::string& path) {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
     const std::string name = entry.path().filename().string();
-    if (entry.is_directory() && !absl::StrContains(name, '.')) {
+    // Not a file system's lost+found, nor checkpoints that are kept there.
+    if (!absl::StrContains(name, '.') &&
+        absl::c_any_of(kTableFiles, [&entry](const char* file) {
+          std::error_code ignored;
+          return std::filesystem::exists(entry.path() / file, ignored);
+        })) {
       tables.push_back(name);
     }
   }

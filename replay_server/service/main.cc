@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "CLI/CLI.hpp"
+#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -123,6 +124,12 @@ absl::Status Serve(const ReplayFlags& replay_flags, const std::string& role,
   }
   ReplayService service(shard.get(), calls, config.replay().append_threads());
   QFLEET_RETURN_IF_ERROR(server.Start(flags.listen, {&service}));
+  // Whatever comes: calls end before what they use.
+  absl::Cleanup stop = [&server, &shard] {
+    server.SetServing(false);
+    shard->Shutdown();
+    server.Shutdown(kGrace);
+  };
   server.SetServing(true);
   if (storage_failed) server.SetServing(false);
   QFLEET_RETURN_IF_ERROR(
@@ -136,9 +143,7 @@ absl::Status Serve(const ReplayFlags& replay_flags, const std::string& role,
   while (!shutdown.WaitFor(kLookAtResources)) {
     watch.Look(replay_flags.data_dir, absl::Now());
   }
-  server.SetServing(false);
-  shard->Shutdown();
-  server.Shutdown(kGrace);
+  std::move(stop).Invoke();
   const v1::DescribeResponse end = shard->Describe();
   for (const v1::TableInfo& table : end.tables()) {
     spdlog::info("table {}: stopped with {} items; {} inserted, {} sampled",

@@ -14,6 +14,7 @@
 #include "common/status_macros.h"
 #include "common/table_spec.h"
 #include "replay_server/core/checkpoint.h"
+#include "replay_server/core/table_header.h"
 #include "replay_server/service/served_table.h"
 #include "spdlog/spdlog.h"
 
@@ -98,7 +99,10 @@ absl::StatusOr<std::unique_ptr<Storage>> Shard::StorageFor(
   }
   const std::string path = directory_->TablePath(spec.name());
   if (!options_.restore.empty() && !std::filesystem::exists(path)) {
-    QFLEET_RETURN_IF_ERROR(RestoreTable(options_.restore, spec.name(), path));
+    QFLEET_ASSIGN_OR_RETURN(
+        const v1::TableHeader wanted,
+        MakeTableHeader(spec, options_.number, /*first_generation=*/0));
+    QFLEET_RETURN_IF_ERROR(RestoreTable(options_.restore, wanted, path));
   }
   return std::make_unique<MappedStorage>(path, MappedStorage::Mode::kServe);
 }
@@ -247,7 +251,10 @@ absl::StatusOr<std::string> Shard::WriteCheckpoint(
   const absl::Status written = WriteTables(temporary);
   if (written.ok()) {
     path = FinishCheckpoint(temporary, options_.number, QFLEET_VERSION,
-                            request.keep());
+                            request.keep(), [this] {
+                              absl::MutexLock lock(&mutex_);
+                              return stopped_;
+                            });
   } else {
     path = written;
   }

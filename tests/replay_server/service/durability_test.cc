@@ -18,6 +18,7 @@
 #include "gtest/gtest.h"
 #include "replay_server/core/checkpoint.h"
 #include "tests/replay_server/service/test_shard.h"
+#include "tests/replay_server/without_life.h"
 #include "tests/temp_directory.h"
 
 namespace qfleet {
@@ -137,7 +138,8 @@ TEST_F(DurabilityTest, TablesOutliveTheShard) {
   Open(Options(UniformTable()));
   EXPECT_TRUE(Info().storage().recovered());
   EXPECT_EQ(Info().storage().recovered_items(), 1000u);
-  EXPECT_EQ(Info().stats().SerializeAsString(), stats.SerializeAsString());
+  EXPECT_EQ(WithoutLife(Info().stats()).SerializeAsString(),
+            WithoutLife(stats).SerializeAsString());
   EXPECT_EQ(shard_->LastSequence(0, kWriter), 1500u);
   EXPECT_EQ(Items(), before);
   EXPECT_TRUE(Eventually([this] {
@@ -230,7 +232,9 @@ TEST_F(DurabilityTest, RestoreBringsContentsCountersAndKeysNotTheLimiter) {
   options.data_dir = directory_.path() + "/elsewhere";
   options.restore = path;
   Open(options);
-  EXPECT_EQ(Info().stats().SerializeAsString(), stats.SerializeAsString());
+  EXPECT_EQ(WithoutLife(Info().stats()).SerializeAsString(),
+            WithoutLife(stats).SerializeAsString());
+  EXPECT_EQ(Info().stats().start_inserted(), 50u);
   EXPECT_EQ(Items(), before);
   EXPECT_EQ(Info().spec().rate_limiter().min_size(), 7u);
   sequence_ = 50;
@@ -259,6 +263,59 @@ TEST_F(DurabilityTest, DamagedCheckpointIsRefusedAndLeavesNothing) {
   EXPECT_THAT(ListTables(options.data_dir), ElementsAre());
   options.restore = directory_.path() + "/nothing";
   EXPECT_FALSE(TryOpen(options).ok());
+}
+
+// The copy of it was in the right one's way.
+TEST_F(DurabilityTest, ACheckpointThatCannotBeServedIsNotCopied) {
+  Open(Options(TestTable()));
+  Fill(50);
+  const std::string path = Checkpoint().path();
+  Shard::Options options = Options(TestTable());
+  options.data_dir = directory_.path() + "/elsewhere";
+  options.restore = path;
+  options.number = 2;
+  absl::Status status = TryOpen(options);
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("shard is 3"));
+  EXPECT_THAT(ListTables(options.data_dir), ElementsAre());
+  options.number = 3;
+  options.tables[0].set_max_items(2000);
+  status = TryOpen(options);
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("max_items is 1000"));
+  EXPECT_THAT(ListTables(options.data_dir), ElementsAre());
+  options.tables = {TestTable()};
+  Open(options);
+  EXPECT_EQ(Info().stats().inserted(), 50u);
+}
+
+// A shard that is asked to stop reads no gigabytes first.
+TEST_F(DurabilityTest, AStoppedCheckpointEndsAndLeavesNothing) {
+  Open(Options(TestTable()));
+  Fill(3);
+  const std::string made = Checkpoint().path();
+  const std::string temporary = made + ".tmp";
+  std::filesystem::rename(made, temporary);
+  std::filesystem::remove(temporary + "/MANIFEST");
+  bool stopped = true;
+  const auto finish = [&] {
+    return FinishCheckpoint(temporary, 3, "test", /*keep=*/0,
+                            [&] { return stopped; });
+  };
+  EXPECT_TRUE(absl::IsCancelled(finish().status())) << finish().status();
+  EXPECT_THAT(ListShardCheckpoints(CheckpointDir(), 3), ElementsAre());
+  stopped = false;
+  EXPECT_EQ(*finish(), made);
+  EXPECT_TRUE(CheckCheckpoint(made, /*contents=*/true).ok());
+}
+
+TEST_F(DurabilityTest, ListsTablesAndNothingElse) {
+  Open(Options(TestTable()));
+  std::filesystem::create_directories(DataDir() + "/lost+found");
+  std::filesystem::create_directories(DataDir() + "/checkpoints/shard-3-1");
+  EXPECT_THAT(ListTables(DataDir()), ElementsAre("experience"));
+  std::filesystem::remove(DataDir() + "/experience/header");
+  EXPECT_THAT(ListTables(DataDir()), ElementsAre("experience")) << "damaged";
 }
 
 TEST_F(DurabilityTest, CheckpointNeedsAFolderThatCanBeWritten) {
