@@ -181,9 +181,9 @@ absl::Status CheckLearnerAndActors(const v1::Config& config) {
 // Each relay has an address of its own.
 absl::Status CheckRelays(const v1::Config& config) {
   if (config.actors().relays() > config.actors().count()) {
-    return NotAllowed("actors.relays", absl::StrCat(config.actors().relays()),
-                      absl::StrCat("at most actors.count (",
-                                   config.actors().count(), ")"));
+    return NotAllowed(
+        "actors.relays", absl::StrCat(config.actors().relays()),
+        absl::StrCat("at most actors.count (", config.actors().count(), ")"));
   }
   const auto& relays = config.cluster().relays();
   for (int i = 0; i < relays.size(); ++i) {
@@ -335,6 +335,20 @@ absl::Status CheckTables(const v1::ReplayConfig& replay) {
   return absl::OkStatus();
 }
 
+// A queue that can never hold a batch: the learner would wait for ever.
+absl::Status CheckQueue(const v1::Config& config) {
+  const v1::TableSpec& table = config.replay().table();
+  if (table.selector().kind() != v1::Selector::FIFO) return absl::OkStatus();
+  const uint64_t most = static_cast<uint64_t>(config.replay().shards()) *
+                        table.max_items() *
+                        std::max(1u, table.selector().max_times_sampled());
+  const uint64_t batch = config.learner().batch_size();
+  if (batch <= most) return absl::OkStatus();
+  return NotAllowed(
+      "learner.batch_size", absl::StrCat(batch),
+      absl::StrCat("at most ", most, ", what the queues of replay.table hold"));
+}
+
 // Defaults that depend on other fields.
 void FillAlgorithmDefaults(v1::Config& config) {
   v1::NetworkConfig& network = *config.mutable_network();
@@ -446,6 +460,7 @@ absl::Status ValidateConfig(const v1::Config& config) {
   if (config.replay().has_table()) {
     // A table for a learner of someone else's needs no environment of ours.
     if (!HasEnvironment(config)) return absl::OkStatus();
+    QFLEET_RETURN_IF_ERROR(CheckQueue(config));
   }
   QFLEET_RETURN_IF_ERROR(CheckNetworkFits(config));
   if (config.replay().has_table()) return absl::OkStatus();

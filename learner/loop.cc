@@ -96,6 +96,9 @@ class Loop {
     v1::Checkpoint checkpoint =
         run_.MakeCheckpoint(trainer_.algorithm(), *publisher_.newest(),
                             sampler_.View(), hooks_.actors());
+    for (v1::KnownShard& known : sampler_.Known()) {
+      *checkpoint.add_shards() = std::move(known);
+    }
     WriteBeside beside = hooks_.save ? hooks_.save(checkpoint) : nullptr;
     writer_.Start(std::move(checkpoint), std::move(beside));
   }

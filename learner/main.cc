@@ -50,10 +50,12 @@ SamplerOptions SamplerOptionsFor(const v1::Config& config, int rank) {
   return options;
 }
 
-// Goes on from the newest checkpoint, or starts where there is none.
+// Goes on from the newest checkpoint, or starts where there is none. `known`:
+// what the sampler goes on from.
 absl::Status Resume(const v1::Config& config, Algorithm& algorithm, Run& run,
                     Publisher& publisher, WeightsService& service,
-                    CheckpointWriter& writer) {
+                    CheckpointWriter& writer,
+                    std::vector<v1::KnownShard>& known) {
   absl::StatusOr<v1::Checkpoint> checkpoint =
       LoadNewestCheckpoint(run.checkpoint_directory(), config, algorithm);
   if (absl::IsNotFound(checkpoint.status())) {
@@ -64,6 +66,7 @@ absl::Status Resume(const v1::Config& config, Algorithm& algorithm, Run& run,
   QFLEET_RETURN_IF_ERROR(checkpoint.status());
   run.Resume(*checkpoint);
   service.Resume(checkpoint->episodes(), checkpoint->return_sum());
+  known.assign(checkpoint->shards().begin(), checkpoint->shards().end());
   v1::Publication& published = *checkpoint->mutable_published();
   published.set_version(VersionOfNextLife(published.version()));
   publisher.Resume(published);
@@ -168,9 +171,10 @@ absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
   });
   CheckpointWriter writer(run.checkpoint_directory(),
                           config.learner().checkpoints_kept(), metrics);
+  SamplerOptions sampler_options = SamplerOptionsFor(config, /*rank=*/0);
   if (resume) {
-    QFLEET_RETURN_IF_ERROR(
-        Resume(config, *algorithm, run, publisher, service, writer));
+    QFLEET_RETURN_IF_ERROR(Resume(config, *algorithm, run, publisher, service,
+                                  writer, sampler_options.known));
   }
   if (collective != nullptr) {
     QFLEET_RETURN_IF_ERROR(ShareState(*algorithm, *collective));
@@ -186,7 +190,7 @@ absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
   server.SetServing(true);
   spdlog::info("weights at {}", server.address());
   std::unique_ptr<RemoteSampler> sampler =
-      MakeRemoteSampler(SamplerOptionsFor(config, /*rank=*/0), metrics);
+      MakeRemoteSampler(sampler_options, metrics);
   QFLEET_RETURN_IF_ERROR(
       WriteReadyFile(flags.ready_file, server.address(), metrics_address));
 

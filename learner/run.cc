@@ -253,8 +253,7 @@ bool Run::Tick(int64_t updates, const ReplayView& replay) {
 
 void Run::CountEnvSteps(const ReplayView& replay) {
   // A shard that was not seen yet may hold steps that were counted already, in
-  // an earlier life of ours; one that lost its memory counts from 0 again. We
-  // do not, either way.
+  // an earlier life of ours. Lives of the shards are the sampler's matter.
   const std::vector<uint64_t> seen = EnvStepsOf(replay);
   if (shard_env_steps_.size() < seen.size()) {
     shard_env_steps_.resize(seen.size());

@@ -39,7 +39,7 @@ AppendStream::AppendStream(const Options& options)
       channel_(MakeChannel(options.address)),
       method_("/qfleet.v1.Replay/Append",
               grpc::internal::RpcMethod::BIDI_STREAMING, channel_),
-      health_(grpc::health::v1::Health::NewStub(channel_)),
+      health_(grpc::health::v1::Health::NewStub(MakeChannel(options.address))),
       away_since_(absl::Now()),
       stream_(this, options.queue) {}
 

@@ -71,8 +71,8 @@ class AppendStream
                                    absl::Duration away_patience,
                                    absl::FunctionRef<bool()> elsewhere);
 
-  // When the connection before was lost or fell silent, or when this was made if there was
-  // none yet.
+  // When the connection before was lost or fell silent, or when this was made
+  // if there was none yet.
   absl::Time away_since() const;
 
   // The batch's sequence is one more than that of the batch before.
@@ -114,8 +114,8 @@ class AppendStream
   // Whether the shard, whose last batch is `sequence`, has lost some that it
   // had acknowledged: it was restored, or its host lost power.
   bool Forgot(uint64_t sequence) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
-  // Whether the shard answers at all by then; not so either once Stop was called.
-  // Without the mutex meanwhile.
+  // Whether the shard answers at all by then; not so either once Stop was
+  // called. Without the mutex meanwhile.
   bool Ask(absl::Time deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // It did not. Without the mutex for a moment.
   void GiveUp() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -128,6 +128,8 @@ class AppendStream
   grpc::ByteBuffer open_;  // Of the queue's thread.
   const std::shared_ptr<grpc::Channel> channel_;
   const grpc::internal::RpcMethod method_;
+  // On a connection of its own, made when it is asked: what is sent is not in
+  // its way, nor is a bound on the calls of one.
   const std::unique_ptr<grpc::health::v1::Health::Stub> health_;
 
   std::atomic<bool> connected_{false};

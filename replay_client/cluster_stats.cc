@@ -29,6 +29,24 @@ v1::TableStats Lost(const v1::TableStats& known, const v1::TableStats& next) {
 
 }  // namespace
 
+ClusterStats::ClusterStats(int shards, const std::vector<v1::KnownShard>& known)
+    : shards_(shards) {
+  for (size_t s = 0; s < std::min(shards_.size(), known.size()); ++s) {
+    shards_[s].stats = known[s].stats();
+    shards_[s].earlier = known[s].earlier();
+  }
+}
+
+std::vector<v1::KnownShard> ClusterStats::Known() const {
+  std::vector<v1::KnownShard> all;
+  for (const Shard& shard : shards_) {
+    v1::KnownShard& known = all.emplace_back();
+    *known.mutable_stats() = shard.stats;
+    *known.mutable_earlier() = shard.earlier;
+  }
+  return all;
+}
+
 void ClusterStats::Update(int shard, const v1::TableStats& stats,
                           absl::Time now) {
   Shard& known = shards_[shard];

@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/random.h"
+#include "qfleet/v1/checkpoint.pb.h"
 #include "qfleet/v1/replay.pb.h"
 #include "replay_client/sampler.h"
 
@@ -23,7 +24,9 @@ namespace qfleet {
 
 class ClusterStats {
  public:
-  explicit ClusterStats(int shards) : shards_(shards) {}
+  // `known` by an earlier life of the sampler's.
+  explicit ClusterStats(int shards,
+                        const std::vector<v1::KnownShard>& known = {});
 
   // A reply of the shard, which is connected by that.
   void Update(int shard, const v1::TableStats& stats, absl::Time now);
@@ -43,6 +46,8 @@ class ClusterStats {
   // were last known: one that is away keeps its items and comes back with them,
   // and the cluster must not fall below the limiter's min_size by that.
   void FillOthers(int shard, v1::SampleDraw& draw) const;
+
+  std::vector<v1::KnownShard> Known() const;
 
   // All but the priorities' counts.
   ReplayView View() const;

@@ -26,7 +26,8 @@ struct BatchPart {
 struct PendingBatch {
   uint32_t unallotted;   // Rows that no part stands for yet.
   uint32_t missing;      // Rows that are not here yet, the unallotted included.
-  bool limited = false;  // Some part was held back by the rate limiter.
+  bool limited = false;  // Some part was held back by the rate limiter,
+  bool too_few = false;  // the last time because there were too few items.
 
   // Those that are copied. They belong to the thread that copies, all else to
   // the planner, whoever may use that. A row's probability is the share that

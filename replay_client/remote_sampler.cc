@@ -76,6 +76,7 @@ class RemoteSamplerImpl : public RemoteSampler {
   absl::Status UpdatePriorities(absl::Span<const SampleKey> keys,
                                 absl::Span<const float> priorities) override;
   ReplayView View() const override;
+  std::vector<v1::KnownShard> Known() const override;
   void Stop() override;
 
  private:
@@ -361,6 +362,10 @@ std::string RemoteSamplerImpl::Explain() const {
     return text;
   }
   if (!(view.mass > 0)) return absl::StrCat(text, "they hold no items yet");
+  if (planner_.waits_for_items()) {
+    return absl::StrCat(text, "they have fewer items to draw than a batch ",
+                        "takes; ", view.size, " items");
+  }
   if (planner_.waits_for_limiter()) {
     return absl::StrCat(text, "the rate limiter holds samples back until ",
                         "writers insert more; ", view.size, " items, ",
@@ -402,6 +407,11 @@ absl::Status RemoteSamplerImpl::UpdatePriorities(
     if (requests[s].slot_size() > 0) links_[s]->updater->Add(requests[s]);
   }
   return absl::OkStatus();
+}
+
+std::vector<v1::KnownShard> RemoteSamplerImpl::Known() const {
+  absl::MutexLock lock(&mutex_);
+  return planner_.stats().Known();
 }
 
 ReplayView RemoteSamplerImpl::View() const {

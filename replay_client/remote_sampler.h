@@ -38,6 +38,9 @@ struct SamplerOptions {
   // A shard that lets a draw wait so long is given up until it answers again,
   // and the others are sampled. It holds none back for more than 20 ms itself.
   absl::Duration shard_patience = absl::Seconds(5);
+  // What the sampler of an earlier life knew last (Sampler::Known), so that its
+  // counters go on.
+  std::vector<v1::KnownShard> known;
 };
 
 class RemoteSampler : public Sampler {

@@ -41,9 +41,9 @@ struct WriterOptions {
   // shard may hold a call up at that bound while another one is connected.
   absl::Duration shard_patience = absl::Seconds(2);
   // A shard that holds a call up and says nothing for so long (the rate limiter
-  // may hold it back, or it is stopped, or its host cut off) is asked whether it
-  // is there, if another one is connected; and if it does not answer for as long
-  // again it is away.
+  // may hold it back, or it is stopped, or its host cut off) is asked whether
+  // it is there, if another one is connected; and if it does not answer for as
+  // long again it is away.
   absl::Duration silence_patience = absl::Seconds(4);
   // How long the first step waits for shards that are not connected yet: else
   // all streams began at the one that is quickest, and stayed there for as long

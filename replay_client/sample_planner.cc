@@ -41,11 +41,13 @@ uint32_t AnswerRows(const v1::TableSignature& signature) {
 
 SamplePlanner::SamplePlanner(const SamplerOptions& options)
     : options_(options),
-      stats_(static_cast<int>(options.shards.size())),
+      stats_(static_cast<int>(options.shards.size()), options.known),
       answer_rows_(AnswerRows(options.signature)),
       max_answer_rows_(RowsIn(kMaxAnswerBytes, options.signature)),
       random_(options.seed),
-      shards_(options.shards.size()) {}
+      shards_(options.shards.size()) {
+  for (Shard& shard : shards_) shard.most_rows = answer_rows_;
+}
 
 void SamplePlanner::Connect(int shard, const v1::TableStats& stats,
                             absl::Time now) {
@@ -74,7 +76,7 @@ void SamplePlanner::NextRequest(int shard, v1::SampleDraw& draw) {
   uint32_t count = 0;
   while (!asked.to_send.empty() &&
          (request.empty() ||
-          count + asked.to_send.front().count() <= answer_rows_)) {
+          count + asked.to_send.front().count() <= asked.most_rows)) {
     count += asked.to_send.front().count();
     request.push_back(std::move(asked.to_send.front()));
     asked.to_send.pop_front();
@@ -99,11 +101,15 @@ absl::Status SamplePlanner::Answer(int shard,
   for (const Ask& ask : request) count += ask.count();
   if (count == 0) return absl::OkStatus();
   if (lists.limited()) {
-    AskAgain(asked, request,
-             /*has_items=*/lists.stats().mass() > 0 && !lists.too_few());
+    if (lists.too_few()) asked.most_rows = std::max(1u, count / 2);
+    AskAgain(asked, request, lists);
     return absl::OkStatus();
   }
   QFLEET_RETURN_IF_ERROR(CheckAnswer(options_.signature, count, *answer));
+  // Each item may be drawn once at least.
+  if (lists.stats().size() / 2 >= asked.most_rows) {
+    asked.most_rows = std::min(answer_rows_, 2 * asked.most_rows);
+  }
   Deal(request, answer);
   return absl::OkStatus();
 }
@@ -111,10 +117,12 @@ absl::Status SamplePlanner::Answer(int shard,
 // The same shard again, or shards that are held back would be drawn from less;
 // but not if it has not enough to draw.
 void SamplePlanner::AskAgain(Shard& asked, const Request& request,
-                             bool has_items) {
+                             const v1::SampleResponse& answer) {
+  const bool has_items = answer.stats().mass() > 0 && !answer.too_few();
   for (const Ask& ask : request) {
     if (ask.count() == 0) continue;
     ask.batch->limited = true;
+    ask.batch->too_few = answer.too_few();
     if (has_items) {
       asked.to_send.push_back(ask);
     } else {
@@ -209,6 +217,10 @@ absl::Duration SamplePlanner::period() const {
 
 bool SamplePlanner::waits_for_limiter() const {
   return !pending_.empty() && pending_.front()->limited;
+}
+
+bool SamplePlanner::waits_for_items() const {
+  return !pending_.empty() && pending_.front()->too_few;
 }
 
 }  // namespace qfleet

@@ -65,6 +65,7 @@ class SamplePlanner {
 
   // What an unfinished batch waits for.
   bool waits_for_limiter() const;
+  bool waits_for_items() const;
   bool waits_for(int shard) const { return !shards_[shard].in_flight.empty(); }
 
  private:
@@ -80,6 +81,8 @@ class SamplePlanner {
   struct Shard {
     std::deque<Ask> to_send;
     std::deque<Request> in_flight;
+    // Of a request that is for several: fewer while its queue is short.
+    uint32_t most_rows = 0;
     bool idle() const { return to_send.empty() && in_flight.empty(); }
   };
 
@@ -89,7 +92,9 @@ class SamplePlanner {
                 uint32_t count, double share);
   void Refresh(absl::Time now);
   static void Unallot(const Ask& ask);
-  void AskAgain(Shard& asked, const Request& request, bool has_items);
+  // After an answer without rows.
+  void AskAgain(Shard& asked, const Request& request,
+                const v1::SampleResponse& answer);
   void Deal(const Request& request,
             const std::shared_ptr<const SampleAnswer>& answer);
 

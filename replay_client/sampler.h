@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "qfleet/v1/checkpoint.pb.h"
 
 namespace qfleet {
 
@@ -82,6 +83,9 @@ class Sampler {
                                         absl::Span<const float> priorities) = 0;
 
   virtual ReplayView View() const = 0;
+
+  // What it knows of each shard, in order; none in one process.
+  virtual std::vector<v1::KnownShard> Known() const { return {}; }
 };
 
 }  // namespace qfleet

@@ -49,7 +49,8 @@ absl::StatusOr<uint64_t> WriteTableCopy(const TableCopy& copy,
   }
   QFLEET_RETURN_IF_ERROR(files.Sync());
   QFLEET_RETURN_IF_ERROR(FinishCheckpoint(temporary, copy.header.shard(),
-                                          /*version=*/"solo", /*keep=*/0)
+                                          /*version=*/"solo", /*keep=*/0,
+                                          /*stopped=*/nullptr)
                              .status());
   QFLEET_ASSIGN_OR_RETURN(const v1::CheckpointManifest manifest,
                           CheckCheckpoint(path, /*contents=*/false));
@@ -106,7 +107,8 @@ TableCopy LocalReplay::Copy() {
   return copy;
 }
 
-bool LocalReplay::CanSample() const {
+bool LocalReplay::CanSample(uint32_t count) const {
+  if (table_->Drawable() < count) return false;
   const v1::TableStats stats = table_->Stats();
   return limiter_.CanSample({.inserted = stats.inserted(),
                              .sampled = stats.sampled(),
@@ -156,8 +158,9 @@ void LocalWriter::Load(const v1::SoloState& state) {
 }
 
 absl::StatusOr<std::unique_ptr<SampleBatch>> LocalSampler::Next() {
-  if (!replay_.CanSample()) {
-    return absl::DeadlineExceededError("the rate limiter waits for inserts");
+  if (!replay_.CanSample(batch_size_)) {
+    return absl::DeadlineExceededError(
+        "the rate limiter, or a queue that is too short, waits for inserts");
   }
   Table& table = replay_.table();
   QFLEET_ASSIGN_OR_RETURN(auto drawing, table.Draw(batch_size_));

@@ -54,8 +54,8 @@ class LocalReplay {
   // Between two batches.
   TableCopy Copy();
 
-  // Whether the rate limiter lets a batch be sampled now.
-  bool CanSample() const;
+  // Whether there are `count` items to draw and the rate limiter allows it now.
+  bool CanSample(uint32_t count) const;
 
   Table& table() { return *table_; }
   const v1::TableSpec& spec() const { return table_->spec(); }

@@ -47,8 +47,7 @@ class ActorSide {
         publisher_(publisher),
         run_(run),
         policy_(network, StackedObservation(environments[0]->spec())),
-        evaluated_policy_(network,
-                          StackedObservation(environments[0]->spec())),
+        evaluated_policy_(network, StackedObservation(environments[0]->spec())),
         writer_(replay),
         actor_(config.algorithm(), std::move(environments),
                Explorer::Ladder(OneActor(config.actors()), 0,
@@ -61,7 +60,8 @@ class ActorSide {
   absl::Status Step(const std::function<bool()>& interrupted,
                     const std::function<bool()>& ended) {
     QFLEET_RETURN_IF_ERROR(TakeWeights(interrupted));
-    while (!replay_.CanSample() && !interrupted() && !ended()) {
+    while (!replay_.CanSample(config_.learner().batch_size()) &&
+           !interrupted() && !ended()) {
       QFLEET_RETURN_IF_ERROR(actor_.Step());
     }
     return absl::OkStatus();

@@ -78,8 +78,7 @@ ServedTable::ServedTable(std::unique_ptr<Storage> storage,
       table_(std::move(table)),
       metrics_(metrics, table_->spec().name()),
       recovery_seconds_(recovery_seconds),
-      max_draw_(std::min<uint64_t>(MaxDraw(table_->spec().signature()),
-                                   table_->MaxDrawable())),
+      max_draw_(MaxDraw(table_->spec().signature())),
       limiter_(table_->spec().rate_limiter()) {}
 
 ServedTable::~ServedTable() = default;

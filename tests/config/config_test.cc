@@ -185,6 +185,18 @@ TEST(ResolveConfig, TakesATableOfTheUsersWithoutAnEnvironment) {
             "characters");
 }
 
+TEST(ResolveConfig, RefusesAQueueThatCannotHoldABatch) {
+  const std::string table =
+      "replay { shards: 2 table { name: \"mine\" max_items: 10 "
+      "max_bytes: 100000 selector { kind: FIFO max_times_sampled: 3 } "
+      "signature { step_columns { name: \"x\" dtype: INT64 } } } } "
+      "learner { batch_size: ";
+  EXPECT_EQ(ErrorOf(table + "61 }"),
+            "learner.batch_size = 61: allowed is at most 60, what the queues "
+            "of replay.table hold");
+  Resolved(std::string(kCartPole) + table + "60 }");
+}
+
 // Sampling would never start.
 TEST(ValidateConfig, RefusesARingThatCannotHoldMinItems) {
   EXPECT_THAT(ErrorOf("replay { max_items: 1000 min_items: 900 "

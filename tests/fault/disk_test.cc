@@ -22,8 +22,8 @@
 #include "common/files.h"
 #include "common/grpc.h"
 #include "common/hash.h"
-#include "grpc/health/v1/health.grpc.pb.h"
 #include "gmock/gmock.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "gtest/gtest.h"
 #include "tests/fault/experience.h"
 #include "tests/fault/shard_process.h"
@@ -152,8 +152,7 @@ std::set<uint64_t> Sample(ShardProcess& shard, const Record& record,
 // The standard health service's answer.
 grpc::health::v1::HealthCheckResponse::ServingStatus Health(
     const ShardProcess& shard) {
-  auto stub =
-      grpc::health::v1::Health::NewStub(MakeChannel(shard.address()));
+  auto stub = grpc::health::v1::Health::NewStub(MakeChannel(shard.address()));
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(20)));
   grpc::health::v1::HealthCheckResponse response;
@@ -367,14 +366,15 @@ class FailingSyncTest : public testing::Test {
   // Syncs fail while it is there.
   const std::string fails_ = folder_.path() + "/fails";
   Record record_{FaultTable(10000)};
-  ShardProcess shard_{folder_.path(),
-                      {.table = record_.spec(),
-                       .data_dir = folder_.path() + "/data",
-                       .sync_interval = 0.05,
-                       .prefix = {"/usr/bin/env", "LD_PRELOAD=" QFLEET_FAILING_SYNC,
-                                  "QFLEET_FAIL_SYNC=" + fails_,
-                                  // The preloaded library may come first.
-                                  "ASAN_OPTIONS=verify_asan_link_order=0"}}};
+  ShardProcess shard_{
+      folder_.path(),
+      {.table = record_.spec(),
+       .data_dir = folder_.path() + "/data",
+       .sync_interval = 0.05,
+       .prefix = {"/usr/bin/env", "LD_PRELOAD=" QFLEET_FAILING_SYNC,
+                  "QFLEET_FAIL_SYNC=" + fails_,
+                  // The preloaded library may come first.
+                  "ASAN_OPTIONS=verify_asan_link_order=0"}}};
 };
 
 // Of a whole process: the shard's own test ends at the callback for it.

@@ -10,8 +10,7 @@
 
 extern "C" int msync(void* address, size_t length, int flags) {
   using Msync = int (*)(void*, size_t, int);
-  static const Msync next =
-      reinterpret_cast<Msync>(dlsym(RTLD_NEXT, "msync"));
+  static const Msync next = reinterpret_cast<Msync>(dlsym(RTLD_NEXT, "msync"));
   const char* path = std::getenv("QFLEET_FAIL_SYNC");
   if (path != nullptr && access(path, F_OK) == 0) {
     errno = EIO;

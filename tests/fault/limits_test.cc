@@ -247,11 +247,10 @@ TEST_F(LimitsTest, BytesThatAreReceivedAreBounded) {
       grpc::GenericStub stub(MakeChannel(shard_->address()));
       grpc::CompletionQueue queue;
       grpc::ClientContext context;
-      context.set_deadline(
-          absl::ToChronoTime(absl::Now() + absl::Seconds(60)));
-      auto call = stub.PrepareUnaryCall(&context,
-                                        "/qfleet.v1.Replay/Checkpoint",
-                                        grpc::ByteBuffer(&bytes, 1), &queue);
+      context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(60)));
+      auto call =
+          stub.PrepareUnaryCall(&context, "/qfleet.v1.Replay/Checkpoint",
+                                grpc::ByteBuffer(&bytes, 1), &queue);
       call->StartCall();
       grpc::ByteBuffer response;
       grpc::Status status;
@@ -277,9 +276,8 @@ TEST_F(LimitsTest, BytesThatAreReceivedAreBounded) {
   EXPECT_LT(rss, rss_before + kMore * (kAttackers * (kMessage >> 10) / 4));
   // They who came before are there, or come again.
   if (!(good->Send() && good->Acknowledged())) good->Finish().IgnoreError();
-  EXPECT_TRUE(Eventually([&] {
-    return NewCall(PlainChannel(shard_->address()))->Works();
-  }));
+  EXPECT_TRUE(Eventually(
+      [&] { return NewCall(PlainChannel(shard_->address()))->Works(); }));
   EXPECT_EQ(shard_->Stop(), 0);
 }
 

@@ -214,8 +214,7 @@ class StoppedOfTwoTest : public testing::TestWithParam<const char*> {
   const TempDirectory folders_[2];
   const v1::TableSpec spec_ = FaultTable(20000);
   ShardProcess shards_[2] = {
-      {folders_[0].path(),
-       {.table = spec_, .number = 0, .listen = GetParam()}},
+      {folders_[0].path(), {.table = spec_, .number = 0, .listen = GetParam()}},
       {folders_[1].path(),
        {.table = spec_, .number = 1, .listen = GetParam()}}};
   WriterOptions options_;
@@ -254,6 +253,55 @@ TEST_P(StoppedOfTwoTest, TheActorGoesOnWithTheOther) {
   }
   EXPECT_EQ(stored, sent_ - stats.steps_dropped) << "each once";
   EXPECT_LT(stats.steps_dropped, 400u) << "the rest of four episodes";
+}
+
+// Its own call was the one that a connection may have, so that the question
+// waited behind it, and shards that were well were given up again and again.
+TEST(HeldBackOfTwoTest, AShardIsAskedOnAConnectionOfItsOwn) {
+  v1::TableSpec spec = FaultTable(20000);
+  spec.mutable_rate_limiter()->set_samples_per_insert(1);
+  spec.mutable_rate_limiter()->set_tolerance(8);
+  spec.mutable_rate_limiter()->set_min_size(1);
+  const TempDirectory folders[2];
+  WriterOptions options;
+  std::vector<std::unique_ptr<ShardProcess>> shards;
+  for (const TempDirectory& folder : folders) {
+    shards.push_back(std::make_unique<ShardProcess>(
+        folder.path(),
+        ShardProcess::Options{
+            .table = spec,
+            .flags = {"--set=cluster.limits.max_calls_per_connection=1"}}));
+    shards.back()->Start();
+    options.shards.push_back(shards.back()->address());
+  }
+  options.table = spec.name();
+  options.signature = spec.signature();
+  options.batch_steps = 8;
+  options.max_unacknowledged_steps = 64;
+  options.silence_patience = kPatience;
+  options.patience = 4 * kPatience;
+  Record record(spec);
+  Experience experience(1, TestSeed(), record);
+  const auto writer = MakeRemoteWriter(options);
+  absl::Status status;
+  for (int i = 0; status.ok() && i < 10000; ++i) {
+    std::vector<SentItem> items;
+    const SentStep step = experience.NextStep(/*sequence=*/0, items);
+    status = writer
+                 ->AppendStep(step.stream, step.starts_episode,
+                              {ColumnRow(step.frame)})
+                 .status();
+    for (const SentItem& item : items) {
+      if (!status.ok()) break;
+      const ColumnRow uid(reinterpret_cast<const char*>(&item.uid), 8);
+      status = writer->AppendItem(item.stream, item.first, item.last, {uid},
+                                  item.priority);
+    }
+  }
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("rate limiter"));
+  EXPECT_EQ(writer->Stats().shards_connected, 2u);
+  EXPECT_EQ(writer->Stats().reconnects, 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Listen, StoppedOfTwoTest,

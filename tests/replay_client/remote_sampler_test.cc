@@ -351,6 +351,46 @@ TEST_F(RemoteSamplerTest, SaysThatTheLimiterHoldsItBack) {
   }));
 }
 
+// A queue that is shorter than what is prefetched: the learner ended with
+// INVALID_ARGUMENT, or both sides waited for ever.
+TEST_F(RemoteSamplerTest, AQueueThatIsShorterThanThePrefetch) {
+  v1::TableSpec spec = TestTable();
+  spec.mutable_selector()->set_kind(v1::Selector::FIFO);
+  spec.set_max_items(40);
+  spec.mutable_rate_limiter()->set_samples_per_insert(1);
+  spec.mutable_rate_limiter()->set_tolerance(20);
+  MakeShards(1, spec);
+  options_.batch_size = 16;
+  options_.prefetch = 4;
+  sampler_ = MakeRemoteSampler(options_, metrics_);
+  constexpr int64_t kItems = 160;
+  std::thread inserts([this] {
+    // Each waits until the limiter lets it pass.
+    for (int64_t i = 1; i <= kItems; ++i) Insert(0, i, 1);
+  });
+  int64_t expected = 1;
+  for (int b = 0; b < kItems / 16; ++b) {
+    auto batch = sampler_->Next();
+    ASSERT_TRUE(batch.ok()) << batch.status();
+    for (int j = 0; j < 16; ++j) EXPECT_EQ(Action(**batch, j), expected++);
+  }
+  inserts.join();
+}
+
+TEST_F(RemoteSamplerTest, SaysThatAQueueHasTooFewItems) {
+  v1::TableSpec spec = TestTable();
+  spec.mutable_selector()->set_kind(v1::Selector::FIFO);
+  MakeShards(1, spec);
+  for (uint64_t i = 1; i <= 5; ++i) Insert(0, i, 1);
+  options_.batch_size = 6;
+  options_.patience = absl::Milliseconds(200);
+  sampler_ = MakeRemoteSampler(options_, metrics_);
+  const absl::Status status = sampler_->Next().status();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("fewer items to draw than a batch takes; 5 items"));
+}
+
 TEST_F(RemoteSamplerTest, SaysThatThereAreNoItemsAndStartsWithTheFirst) {
   MakeShards(2, TestTable());
   options_.patience = absl::Milliseconds(200);

@@ -166,6 +166,37 @@ TEST_F(SamplePlannerTest, WhatAShardHasTooFewOfIsAllottedAnew) {
   EXPECT_GT(Next(planner, 1).count(), first / 2);  // It has 60 of 61.
 }
 
+// Four batches were asked for at once, for ever, of a queue that never held so
+// many: its writers waited for the samples, and those for the writers.
+TEST_F(SamplePlannerTest, AShortQueueIsAskedForOneBatchAtATime) {
+  SamplePlanner planner(Options(1, 64, /*prefetch=*/4));
+  planner.Connect(0, Stats(129, 129), now_);
+  v1::SampleResponse limited;
+  limited.set_limited(true);
+  limited.set_too_few(true);
+  *limited.mutable_stats() = Stats(129, 129);
+  planner.Plan(0, now_);
+  EXPECT_EQ(Next(planner, 0).count(), 256u);
+  ASSERT_TRUE(Answer(planner, 0, limited).ok());
+  EXPECT_TRUE(planner.waits_for_items());
+  planner.Plan(0, now_);
+  EXPECT_EQ(Next(planner, 0).count(), 128u);
+  ASSERT_TRUE(Answer(planner, 0, limited).ok());
+  planner.Plan(0, now_);
+  EXPECT_EQ(Next(planner, 0).count(), 64u);
+  ASSERT_TRUE(Answer(planner, 0, Rows(64, 1, Stats(100, 100))).ok());
+  // And for more at once where it has more.
+  for (uint32_t count : {64u, 128u}) {
+    EXPECT_EQ(Next(planner, 0).count(), count);
+    ASSERT_TRUE(Answer(planner, 0, Rows(count, 1, Stats(300, 300))).ok());
+  }
+  EXPECT_FALSE(planner.HasRequest(0));
+  while (TakeBatch(planner, 64) != nullptr) {
+  }
+  planner.Plan(0, now_);
+  EXPECT_EQ(Next(planner, 0).count(), 256u);
+}
+
 TEST_F(SamplePlannerTest, LostPartIsAllottedAnewOverWhatIsLeft) {
   SamplePlanner planner(Options(2, 8));
   planner.Connect(0, Stats(1, 10), now_);
@@ -445,6 +476,32 @@ TEST(ClusterStatsTest, ARestoredShardIsNotCountedTwice) {
   expect(150, 60);
   stats.Update(0, StatsOfLife(5, 0, 200), now);  // Of memory alone.
   expect(350, 150);
+}
+
+// What the dead life of a shard had counted was lost with the learner's, and
+// the limiter's difference jumped after all.
+TEST(ClusterStatsTest, ASamplerOfALaterLifeCountsOn) {
+  const absl::Time now = absl::UnixEpoch();
+  ClusterStats before(2);
+  before.Update(0, StatsOfLife(1, 0, 100), now);
+  before.Update(0, StatsOfLife(2, 0, 10), now);
+  before.Update(1, StatsOfLife(7, 0, 50), now);
+  ClusterStats after(2, before.Known());
+  EXPECT_EQ(after.View().inserted, 160u);
+  EXPECT_EQ(after.View().shard_env_steps, before.View().shard_env_steps);
+  EXPECT_EQ(after.View().shards, 0u);
+  EXPECT_FALSE(after.connected(0));
+  v1::SampleDraw draw;
+  after.FillOthers(1, draw);
+  EXPECT_EQ(draw.others_inserted(), 110u);
+  // Shard 0 lived on, shard 1 lost its memory meanwhile.
+  after.Update(0, StatsOfLife(2, 0, 15), now);
+  after.Update(1, StatsOfLife(8, 0, 3), now);
+  EXPECT_EQ(after.View().inserted, 100u + 15 + 50 + 3);
+  EXPECT_EQ(after.Known()[0].earlier().inserted(), 100u);
+  // Of a config with another number of shards.
+  EXPECT_EQ(ClusterStats(1, before.Known()).View().inserted, 110u);
+  EXPECT_EQ(ClusterStats(3, before.Known()).View().inserted, 160u);
 }
 
 // It keeps its items: the cluster must not fall below the limiter's min_size.

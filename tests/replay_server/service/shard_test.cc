@@ -170,7 +170,6 @@ TEST_F(ShardTest, QueueHoldsADrawBackUntilItHasEnough) {
   sampler.join();
   EXPECT_EQ(response_.slot_size(), 2);
   EXPECT_EQ(Info().stats().size(), 0u);
-  EXPECT_TRUE(absl::IsInvalidArgument(Sample(DrawOf(1001))));
 }
 
 TEST_F(ShardTest, WhatOtherShardsInsertedFreesSamples) {
@@ -313,6 +312,23 @@ TEST_F(ShardTest, MalformedRequestsChangeNothing) {
   EXPECT_EQ(Info().stats().SerializeAsString(), before);
   EXPECT_THAT(metrics_.Text(), HasSubstr("qfleet_replay_rejected_total{"
                                          "table=\"experience\"} 4"));
+}
+
+// A sampler that merged four batches ended with INVALID_ARGUMENT.
+TEST_F(ShardTest, DrawOfMoreThanAQueueCanHoldHasTooFew) {
+  v1::TableSpec spec = TestTable();
+  spec.mutable_selector()->set_kind(v1::Selector::FIFO);
+  spec.set_max_items(3);
+  Make(spec);
+  for (uint64_t i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(Append(1, OneItemBatch(i))->status.ok());
+  }
+  ASSERT_TRUE(Sample(DrawOf(4)).ok());
+  EXPECT_TRUE(response_.limited());
+  EXPECT_TRUE(response_.too_few());
+  EXPECT_EQ(response_.slot_size(), 0);
+  ASSERT_TRUE(Sample(DrawOf(3)).ok());
+  EXPECT_EQ(response_.slot_size(), 3);
 }
 
 // One request could ask for hundreds of gigabytes.
