@@ -223,7 +223,6 @@ void ItemSlots::RemoveBroken(std::vector<uint32_t>& removed) {
   for (uint32_t slot = 0; slot < options_.capacity; ++slot) {
     if (!live(slot) || StepsAreThere(record(slot).span)) continue;
     Unlink(slot);
-    Record(slot).tag = 0;  // As Recover says.
     removed.push_back(slot);
   }
 }
