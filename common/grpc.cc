@@ -138,7 +138,9 @@ grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
   std::string message(status.message());
   if (message.size() > kMostBytes) {
-    message.resize(kMostBytes);
+    size_t end = kMostBytes;  // Not in the midst of a character.
+    while (end > 0 && (message[end] & 0xc0) == 0x80) --end;
+    message.resize(end);
     message += " ...";
   }
   return grpc::Status(static_cast<grpc::StatusCode>(status.raw_code()),

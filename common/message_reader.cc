@@ -52,16 +52,17 @@ bool MessageReader::ReadLength(uint64_t end, uint64_t& length) {
 }
 
 bool MessageReader::Skip(uint32_t type, uint64_t end) {
-  return CopyValue(type, end, nullptr);
+  return CopyValue(type, end, nullptr, 0);
 }
 
 bool MessageReader::CopyField(uint32_t field, uint32_t type, uint64_t end,
-                              std::string& to) {
+                              std::string& to, uint64_t most) {
   AppendVarint(WireTag(field, type), to);
-  return CopyValue(type, end, &to);
+  return CopyValue(type, end, &to, most);
 }
 
-bool MessageReader::CopyValue(uint32_t type, uint64_t end, std::string* to) {
+bool MessageReader::CopyValue(uint32_t type, uint64_t end, std::string* to,
+                              uint64_t most) {
   uint64_t bytes = FixedBytes(type);
   if (type == kWireVarint || type == kWireBytes) {
     uint64_t value;
@@ -72,6 +73,8 @@ bool MessageReader::CopyValue(uint32_t type, uint64_t end, std::string* to) {
     return false;  // Groups are no part of the protocol.
   }
   if (position_ > end || bytes > end - position_) return false;
+  too_long_ = to != nullptr && to->size() + bytes > most;
+  if (too_long_) return false;
   Read(bytes, [to](absl::string_view piece) {
     if (to != nullptr) to->append(piece.data(), piece.size());
   });

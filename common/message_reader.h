@@ -20,6 +20,7 @@
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -66,12 +67,15 @@ class MessageReader {
   // Skips the value of a field, which must end by `end`.
   bool Skip(uint32_t type, uint64_t end);
   // Likewise, and appends the field to `to`.
-  bool CopyField(uint32_t field, uint32_t type, uint64_t end, std::string& to);
+  bool CopyField(uint32_t field, uint32_t type, uint64_t end, std::string& to,
+                 uint64_t most = std::numeric_limits<uint64_t>::max());
+  // Whether that was false because `to` would have more than `most` bytes.
+  bool too_long() const { return too_long_; }
   // The value of a field that is a Column. It refers to the slices.
   bool ReadColumn(uint32_t type, uint64_t end, ColumnBytes& column);
 
  private:
-  bool CopyValue(uint32_t type, uint64_t end, std::string* to);
+  bool CopyValue(uint32_t type, uint64_t end, std::string* to, uint64_t most);
   void Advance(uint64_t bytes) {
     position_ += bytes;
     offset_ += bytes;
@@ -87,6 +91,7 @@ class MessageReader {
   const std::vector<grpc::Slice>& slices_;
   uint64_t size_ = 0;
   uint64_t position_ = 0;
+  bool too_long_ = false;
   size_t slice_ = 0;
   uint64_t offset_ = 0;  // In the slice.
 };

@@ -16,7 +16,9 @@ function showTable(view, table, others) {
                 `${number(get(metric))} in all`);
   };
   const waits = (name, who) => {
-    const count = side("waiting", who);
+    const count = ["samples", "inserts", "items"].reduce(
+        (sum, what) => sum + (view.get("qfleet_replay_waiting",
+                                       {reason: what, side: who, table}) ?? 0), 0);
     return tile(name, number(count), "", count === 0 ? "by the rate limiter" :
       `the longest for ${duration(side("longest_wait_seconds", who))}`);
   };

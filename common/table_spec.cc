@@ -232,16 +232,26 @@ absl::Status ValidateTableSpec(const v1::TableSpec& spec,
     return Invalid(absl::StrCat(path, ".max_items"),
                    absl::StrCat(spec.max_items()), "1 to 4294967280");
   }
-  return ValidateRateLimiter(spec.rate_limiter(),
+  return ValidateRateLimiter(spec.rate_limiter(), selector,
                              absl::StrCat(path, ".rate_limiter"));
 }
 
 absl::Status ValidateRateLimiter(const v1::RateLimiter& limiter,
+                                 const v1::Selector& selector,
                                  absl::string_view path) {
   if (!std::isfinite(limiter.samples_per_insert()) ||
       limiter.samples_per_insert() < 0) {
     return Invalid(absl::StrCat(path, ".samples_per_insert"),
                    absl::StrCat(limiter.samples_per_insert()), "0 or more");
+  }
+  // Else the queue runs dry and its writers wait for samples for ever.
+  const uint32_t times = std::max(1u, selector.max_times_sampled());
+  if (selector.kind() == v1::Selector::FIFO &&
+      limiter.samples_per_insert() > times) {
+    return Invalid(absl::StrCat(path, ".samples_per_insert"),
+                   absl::StrCat(limiter.samples_per_insert()),
+                   absl::StrCat("0 to ", times,
+                                ", selector.max_times_sampled of a FIFO"));
   }
   if (!std::isfinite(limiter.tolerance()) ||
       (limiter.samples_per_insert() > 0 && limiter.tolerance() <= 0)) {

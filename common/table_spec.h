@@ -40,8 +40,9 @@ v1::TensorSpec ViewTensor(const v1::TableSignature& signature,
 absl::Status ValidateTableSpec(const v1::TableSpec& spec,
                                absl::string_view path);
 
-// Likewise of a part of it.
+// Likewise of a part of it, beside the selector.
 absl::Status ValidateRateLimiter(const v1::RateLimiter& limiter,
+                                 const v1::Selector& selector,
                                  absl::string_view path);
 
 // FAILED_PRECONDITION saying in words how `theirs` differs from `ours`; OK if

@@ -87,6 +87,20 @@ absl::Status CheckResources(const v1::Config& config) {
                    config.cluster().replay_size(), " shards"));
 }
 
+// Rank 0's for all, so that their samplers tell the shards the same totals.
+absl::Status ShareKnown(std::vector<v1::KnownShard>& known,
+                        Collective& collective) {
+  v1::Checkpoint bytes;
+  bytes.mutable_shards()->Assign(known.begin(), known.end());
+  std::string message = bytes.SerializeAsString();
+  QFLEET_RETURN_IF_ERROR(collective.Broadcast(message));
+  if (!bytes.ParseFromString(message)) {
+    return absl::InternalError("rank 0 sent what is not a checkpoint");
+  }
+  known.assign(bytes.shards().begin(), bytes.shards().end());
+  return absl::OkStatus();
+}
+
 // How long the learners of a job wait for each other.
 constexpr absl::Duration kCollectiveTimeout = absl::Minutes(5);
 
@@ -101,8 +115,11 @@ absl::StatusOr<int> RunFollower(const v1::Config& config,
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Algorithm> algorithm,
                           MakeAlgorithm(config, &collective));
   QFLEET_RETURN_IF_ERROR(ShareState(*algorithm, collective));
+  SamplerOptions sampler_options =
+      SamplerOptionsFor(config, collective.rank());
+  QFLEET_RETURN_IF_ERROR(ShareKnown(sampler_options.known, collective));
   std::unique_ptr<RemoteSampler> sampler =
-      MakeRemoteSampler(SamplerOptionsFor(config, collective.rank()), metrics);
+      MakeRemoteSampler(sampler_options, metrics);
   QFLEET_RETURN_IF_ERROR(
       WriteReadyFile(flags.ready_file, /*grpc=*/"", metrics_address));
   auto& updates =
@@ -178,6 +195,7 @@ absl::StatusOr<int> RunLearner(const ProcessFlags& flags,
   }
   if (collective != nullptr) {
     QFLEET_RETURN_IF_ERROR(ShareState(*algorithm, *collective));
+    QFLEET_RETURN_IF_ERROR(ShareKnown(sampler_options.known, *collective));
   }
   publisher.Publish(algorithm->Publish(), algorithm->updates(),
                     run.env_steps());

@@ -112,17 +112,26 @@ absl::StatusOr<bool> AppendStream::WaitForRoom(
 }
 
 bool AppendStream::Ask(absl::Time deadline) {
+  // No more connections may be open, nor more calls on one: so both are asked.
+  // A host that is cut off has no route after some seconds.
+  return Answers(*health_, deadline) ||
+         Answers(*grpc::health::v1::Health::NewStub(channel_), deadline);
+}
+
+bool AppendStream::Answers(grpc::health::v1::Health::Stub& health,
+                           absl::Time deadline) {
   if (!status_.ok()) return false;
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(deadline));
   asking_ = &context;
   mutex_.Unlock();
   grpc::health::v1::HealthCheckResponse response;
-  const grpc::Status status = health_->Check(&context, {}, &response);
+  const grpc::Status status = health.Check(&context, {}, &response);
   mutex_.Lock();
   asking_ = nullptr;
   // Whatever it says, it is there.
-  return status_.ok() && status.error_code() != grpc::DEADLINE_EXCEEDED;
+  return status_.ok() && status.error_code() != grpc::DEADLINE_EXCEEDED &&
+         status.error_code() != grpc::UNAVAILABLE;
 }
 
 void AppendStream::GiveUp() {

@@ -117,6 +117,8 @@ class AppendStream
   // Whether the shard answers at all by then; not so either once Stop was
   // called. Without the mutex meanwhile.
   bool Ask(absl::Time deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Answers(grpc::health::v1::Health::Stub& health, absl::Time deadline)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // It did not. Without the mutex for a moment.
   void GiveUp() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Says for what and how long it waited in vain.
@@ -129,7 +131,7 @@ class AppendStream
   const std::shared_ptr<grpc::Channel> channel_;
   const grpc::internal::RpcMethod method_;
   // On a connection of its own, made when it is asked: what is sent is not in
-  // its way, nor is a bound on the calls of one.
+  // its way.
   const std::unique_ptr<grpc::health::v1::Health::Stub> health_;
 
   std::atomic<bool> connected_{false};

@@ -26,8 +26,7 @@ struct BatchPart {
 struct PendingBatch {
   uint32_t unallotted;   // Rows that no part stands for yet.
   uint32_t missing;      // Rows that are not here yet, the unallotted included.
-  bool limited = false;  // Some part was held back by the rate limiter,
-  bool too_few = false;  // the last time because there were too few items.
+  bool limited = false;  // Some part was held back by the rate limiter.
 
   // Those that are copied. They belong to the thread that copies, all else to
   // the planner, whoever may use that. A row's probability is the share that

@@ -361,11 +361,7 @@ std::string RemoteSamplerImpl::Explain() const {
     }
     return text;
   }
-  if (!(view.mass > 0)) return absl::StrCat(text, "they hold no items yet");
-  if (planner_.waits_for_items()) {
-    return absl::StrCat(text, "they have fewer items to draw than a batch ",
-                        "takes; ", view.size, " items");
-  }
+  if (!(view.mass > 0)) return absl::StrCat(text, "they hold no items");
   if (planner_.waits_for_limiter()) {
     return absl::StrCat(text, "the rate limiter holds samples back until ",
                         "writers insert more; ", view.size, " items, ",

@@ -122,7 +122,6 @@ void SamplePlanner::AskAgain(Shard& asked, const Request& request,
   for (const Ask& ask : request) {
     if (ask.count() == 0) continue;
     ask.batch->limited = true;
-    ask.batch->too_few = answer.too_few();
     if (has_items) {
       asked.to_send.push_back(ask);
     } else {
@@ -188,8 +187,13 @@ void SamplePlanner::AllotRows(const std::shared_ptr<PendingBatch>& batch,
 
 void SamplePlanner::AddParts(const std::shared_ptr<PendingBatch>& batch,
                              int shard, uint32_t count, double share) {
+  // In smaller parts where a queue is short: its writers may be waiting for
+  // these to be drawn.
+  const uint32_t queue = shards_[shard].most_rows;
+  const uint32_t most = queue < answer_rows_ ? queue : max_answer_rows_;
   while (count > 0) {
-    const uint32_t rows = count <= max_answer_rows_ ? count : answer_rows_;
+    const uint32_t rows =
+        count <= most ? count : std::min(queue, answer_rows_);
     shards_[shard].to_send.push_back({batch, {shard, rows, share}});
     count -= rows;
   }
@@ -217,10 +221,6 @@ absl::Duration SamplePlanner::period() const {
 
 bool SamplePlanner::waits_for_limiter() const {
   return !pending_.empty() && pending_.front()->limited;
-}
-
-bool SamplePlanner::waits_for_items() const {
-  return !pending_.empty() && pending_.front()->too_few;
 }
 
 }  // namespace qfleet

@@ -65,7 +65,6 @@ class SamplePlanner {
 
   // What an unfinished batch waits for.
   bool waits_for_limiter() const;
-  bool waits_for_items() const;
   bool waits_for(int shard) const { return !shards_[shard].in_flight.empty(); }
 
  private:

@@ -54,7 +54,7 @@ struct ReplayView {
   uint64_t priorities_applied = 0;
   uint64_t priorities_stale = 0;
   uint64_t priorities_unknown = 0;
-  // Environment steps that each shard has counted; 0: it was not seen yet.
+  // Environment steps that each shard has counted; 0: it was never seen.
   // Empty where there are no shards.
   std::vector<uint64_t> shard_env_steps;
 };

@@ -46,7 +46,8 @@ if [[ ${fuzz} != 0 ]]; then
   if command -v clang++ >/dev/null; then
     "${ROOT}/fuzz/run.sh" "${fuzz}" || code=$?
   else
-    echo "scripts/test.sh: not fuzzed: no clang++ here" >&2
+    echo "scripts/test.sh: not fuzzed, as --fuzz asks: no clang++ here" >&2
+    code=1
   fi
 fi
 

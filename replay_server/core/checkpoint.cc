@@ -231,23 +231,21 @@ absl::StatusOr<v1::CheckpointManifest> CheckCheckpoint(const std::string& path,
   return manifest;
 }
 
-absl::Status RestoreTable(const std::string& checkpoint,
-                          const v1::TableHeader& wanted,
-                          const std::string& directory) {
-  QFLEET_ASSIGN_OR_RETURN(const v1::CheckpointManifest manifest,
-                          CheckCheckpoint(checkpoint, /*contents=*/false));
-  const std::string table = wanted.spec().name();
-  const std::string source = absl::StrCat(checkpoint, "/", table);
+namespace {
+
+absl::Status CheckRestorable(const std::string& checkpoint,
+                             const v1::CheckpointManifest& manifest,
+                             const v1::TableHeader& wanted) {
+  const std::string& table = wanted.spec().name();
   std::set<std::string> there;
   for (const v1::CheckpointManifest::File& file : manifest.files()) {
     there.insert(file.path());
   }
-  const std::string header_path = absl::StrCat(table, "/header");
-  if (there.count(header_path) == 0) {
+  if (there.count(table + "/header") == 0) {
     return absl::NotFoundError(absl::StrCat("checkpoint ", checkpoint,
                                             " has no table \"", table, "\""));
   }
-  // First of all: a copy that cannot be served would be in the right one's way.
+  const std::string source = absl::StrCat(checkpoint, "/", table);
   QFLEET_ASSIGN_OR_RETURN(const v1::TableHeader header,
                           ReadTableHeader(source));
   QFLEET_RETURN_IF_ERROR(CheckTableHeader(header, wanted, source));
@@ -257,38 +255,77 @@ absl::Status RestoreTable(const std::string& checkpoint,
     return absl::DataLossError(
         absl::StrCat("checkpoint ", checkpoint, " has no ", path));
   }
-  const std::string temporary = directory + ".new";
+  return absl::OkStatus();
+}
+
+absl::Status CopyFile(const std::string& checkpoint,
+                      const v1::CheckpointManifest::File& file,
+                      const std::string& to) {
+  QFLEET_RETURN_IF_ERROR(PreallocateFile(to, file.bytes()));
+  File target(to, O_WRONLY);
+  QFLEET_RETURN_IF_ERROR(target.status());
+  uint64_t at = 0;
+  uint64_t bytes = 0;
+  QFLEET_ASSIGN_OR_RETURN(
+      const uint64_t hash,
+      ReadThrough(absl::StrCat(checkpoint, "/", file.path()), /*direct=*/false,
+                  bytes, [&](const char* data, size_t size) {
+                    absl::Status status =
+                        WriteAt(target.fd(), to, at, data, size);
+                    at += size;
+                    return status;
+                  }));
+  QFLEET_RETURN_IF_ERROR(CheckFile(checkpoint, file, bytes, hash));
+  return fsync(target.fd()) == 0 ? absl::OkStatus() : FileError("sync", to);
+}
+
+std::string Unfinished(const RestoredTable& table) {
+  return table.directory + ".new";
+}
+
+absl::Status CopyTable(const std::string& checkpoint,
+                       const v1::CheckpointManifest& manifest,
+                       const RestoredTable& table) {
+  const std::string temporary = Unfinished(table);
   std::error_code error;
   std::filesystem::remove_all(temporary, error);
   QFLEET_RETURN_IF_ERROR(MakeWritableDirectory(temporary));
-  const auto copy = [&](const v1::CheckpointManifest::File& file) {
-    const std::string from = absl::StrCat(checkpoint, "/", file.path());
-    const std::string to = absl::StrCat(
-        temporary, "/", std::filesystem::path(file.path()).filename().string());
-    QFLEET_RETURN_IF_ERROR(PreallocateFile(to, file.bytes()));
-    File target(to, O_WRONLY);
-    QFLEET_RETURN_IF_ERROR(target.status());
-    uint64_t at = 0;
-    uint64_t bytes = 0;
-    QFLEET_ASSIGN_OR_RETURN(const uint64_t hash,
-                            ReadThrough(from, /*direct=*/false, bytes,
-                                        [&](const char* data, size_t size) {
-                                          absl::Status status = WriteAt(
-                                              target.fd(), to, at, data, size);
-                                          at += size;
-                                          return status;
-                                        }));
-    QFLEET_RETURN_IF_ERROR(CheckFile(checkpoint, file, bytes, hash));
-    return fsync(target.fd()) == 0 ? absl::OkStatus() : FileError("sync", to);
-  };
-  absl::Status status;
   for (const v1::CheckpointManifest::File& file : manifest.files()) {
-    if (!absl::StartsWith(file.path(), table + "/")) continue;
-    status = copy(file);
+    const std::filesystem::path path(file.path());
+    if (path.parent_path() != table.wanted.spec().name()) continue;
+    QFLEET_RETURN_IF_ERROR(CopyFile(
+        checkpoint, file,
+        absl::StrCat(temporary, "/", path.filename().string())));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status RestoreTables(const std::string& checkpoint,
+                           const std::vector<RestoredTable>& tables) {
+  QFLEET_ASSIGN_OR_RETURN(const v1::CheckpointManifest manifest,
+                          CheckCheckpoint(checkpoint, /*contents=*/false));
+  // A copy that cannot be served, or one table of several, would be in the way
+  // of the right ones.
+  for (const RestoredTable& table : tables) {
+    QFLEET_RETURN_IF_ERROR(
+        CheckRestorable(checkpoint, manifest, table.wanted));
+  }
+  absl::Status status;
+  for (const RestoredTable& table : tables) {
+    status = CopyTable(checkpoint, manifest, table);
     if (!status.ok()) break;
   }
-  if (status.ok()) status = RenameDirectory(temporary, directory);
-  if (!status.ok()) std::filesystem::remove_all(temporary, error);
+  for (const RestoredTable& table : tables) {
+    if (status.ok()) {
+      status = RenameDirectory(Unfinished(table), table.directory);
+    }
+  }
+  std::error_code ignored;
+  for (const RestoredTable& table : tables) {
+    std::filesystem::remove_all(Unfinished(table), ignored);
+  }
   return status;
 }
 

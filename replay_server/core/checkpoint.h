@@ -61,12 +61,15 @@ std::vector<std::string> ListShardCheckpoints(const std::string& directory,
 absl::StatusOr<v1::CheckpointManifest> CheckCheckpoint(const std::string& path,
                                                        bool contents);
 
-// Copies a table of a checkpoint, whose files are verified meanwhile, to
-// `directory`, which is not there yet: preallocated, synced, at once. If its
-// files cannot serve `wanted` (CheckTableHeader) nothing is copied.
-absl::Status RestoreTable(const std::string& checkpoint,
-                          const v1::TableHeader& wanted,
-                          const std::string& directory);
+// Copies tables of a checkpoint, whose files are verified meanwhile, to folders
+// that are not there yet: preallocated, synced, all at once. If the files of one
+// cannot serve what is wanted of it (CheckTableHeader) nothing is copied.
+struct RestoredTable {
+  v1::TableHeader wanted;
+  std::string directory;
+};
+absl::Status RestoreTables(const std::string& checkpoint,
+                           const std::vector<RestoredTable>& tables);
 
 }  // namespace qfleet
 

@@ -60,14 +60,12 @@ uint32_t ItemSlots::TakeSlot() {
   return slot;
 }
 
-uint32_t ItemSlots::BeginInsert(const ItemSpan& span) {
-  const uint32_t slot = TakeSlot();
+void ItemSlots::BeginInsert(uint32_t slot, const ItemSpan& span) {
   ItemRecord& item = Record(slot);
   item.tag = 0;
   StoreBarrier();
   item.span = span;
   ++item.rounds;
-  return slot;
 }
 
 void ItemSlots::EndInsert(uint32_t slot, float priority) {
@@ -163,7 +161,16 @@ bool ItemSlots::StepsAreThere(const ItemSpan& span) const {
   return saw_first;
 }
 
-uint64_t ItemSlots::Recover(uint64_t inserted, bool walk) {
+bool ItemSlots::WasEvicted(const ItemSpan& span) const {
+  if (steps_.next_id() < steps_.capacity()) return false;
+  for (uint64_t id = span.last_id;; --id) {
+    if (!steps_.Has(id) && steps_.header(id).tag == 0) return true;
+    if (id == span.oldest_id()) return false;
+  }
+}
+
+uint64_t ItemSlots::Recover(uint64_t inserted,
+                            const StepRing::Recovered& steps) {
   inserted_ = inserted;
   uint64_t dropped = 0;
   uint32_t most_rounds = 0;
@@ -191,10 +198,13 @@ uint64_t ItemSlots::Recover(uint64_t inserted, bool walk) {
       const bool in_ring = item.span.oldest_id() >= steps_.oldest_id();
       bool lost = false;
       if (committed && in_ring && item.value.sampled != ItemValue::kRemoved) {
-        keep = IsWhole(item.value) && item.span.last_id < steps_.next_id() &&
-               (!walk || StepsAreThere(item.span));
+        const bool whole =
+            IsWhole(item.value) && item.span.last_id < steps_.next_id();
+        keep = whole && (!steps.empty_rows || StepsAreThere(item.span));
         lost = !keep;
-        dropped += lost ? 1 : 0;
+        const bool evicted =
+            whole && steps.damaged == 0 && WasEvicted(item.span);
+        dropped += lost && !evicted ? 1 : 0;
       }
       // Its number, or the ids of its steps that are lost, will be others', and
       // then it would count as well, or be of those steps.

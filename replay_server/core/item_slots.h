@@ -86,9 +86,11 @@ class ItemSlots {
   // The slot's row, the record first.
   char* row(uint32_t slot) const { return rows_ + slot * layout_.stride; }
 
-  // Takes a slot, whose occupant goes, and a generation that the slot never
-  // had. The caller writes the columns and then calls EndInsert.
-  uint32_t BeginInsert(const ItemSpan& span);
+  // A slot for a new item: its occupant goes, but its row stays as it is until
+  // BeginInsert, which gives it a generation that the slot never had. The caller
+  // writes the columns and then calls EndInsert.
+  uint32_t TakeSlot();
+  void BeginInsert(uint32_t slot, const ItemSpan& span);
   void EndInsert(uint32_t slot, float priority);
 
   // Of a live item.
@@ -107,10 +109,12 @@ class ItemSlots {
   uint32_t Oldest() const { return by_age_.begin()->second; }
 
   // Takes the items with a number below `inserted` that an earlier life left
-  // whole and whose steps are all there; `walk`: look at every step of an item,
-  // else only whether its span is in the ring. Returns how many were dropped
-  // because of damage, not counting those whose steps had left the ring.
-  uint64_t Recover(uint64_t inserted, bool walk);
+  // whole and whose steps are all there: if there are empty rows it looks at
+  // every step of an item, else only whether its span is in the ring. Returns
+  // how many were dropped because of damage, not counting those whose steps had
+  // left the ring, or were about to: a kill in the midst of a batch that takes
+  // their rows leaves these empty.
+  uint64_t Recover(uint64_t inserted, const StepRing::Recovered& steps);
 
   // Removes the live items that read a step that is not there any more; adds
   // their slots to `removed`. Looks at all items.
@@ -138,7 +142,8 @@ class ItemSlots {
   uint32_t CheckOf(uint32_t slot, uint64_t tag) const;
   void SetValue(uint32_t slot, float priority, uint16_t sampled);
   bool StepsAreThere(const ItemSpan& span) const;
-  uint32_t TakeSlot();
+  // Of a full ring without damage.
+  bool WasEvicted(const ItemSpan& span) const;
   void Link(uint32_t slot);
   void Unlink(uint32_t slot);
 

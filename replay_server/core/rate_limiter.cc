@@ -15,7 +15,7 @@ std::string RateLimiter::WhyNotInsert(const ReplayTotals& totals) const {
 std::string RateLimiter::WhyNotSample(const ReplayTotals& totals) const {
   if (CanSample(totals)) return "";
   if (totals.size == 0 || totals.size < spec_.min_size()) {
-    return absl::StrCat("items: ", totals.size,
+    return absl::StrCat(kWaitForItems, totals.size,
                         " of min_size = ", spec_.min_size());
   }
   return absl::StrCat("inserts: ", totals.inserted, ", and ", totals.sampled,

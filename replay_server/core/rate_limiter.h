@@ -15,6 +15,9 @@
 
 namespace qfleet {
 
+// How the reason begins if items are what is waited for.
+inline constexpr char kWaitForItems[] = "items: ";
+
 // Of the whole cluster.
 struct ReplayTotals {
   uint64_t inserted = 0;

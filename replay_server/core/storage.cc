@@ -143,17 +143,22 @@ absl::StatusOr<Mapping> MappedStorage::MapFile(
 }
 
 absl::Status MappedStorage::Sync() {
-  if (mode_ == Mode::kPrivate) return absl::OkStatus();
   // Rows before the record that commits them, so that what a power failure
   // leaves between two of these is nearly always whole.
-  for (auto mapping = mappings_.rbegin(); mapping != mappings_.rend();
-       ++mapping) {
-    if (msync(mapping->data(), mapping->bytes(), MS_SYNC) != 0) {
-      return absl::DataLossError(
-          absl::StrCat("cannot sync ", directory_, ": ", std::strerror(errno)));
-    }
+  for (size_t r = mappings_.size(); r-- > 0;) {
+    QFLEET_RETURN_IF_ERROR(SyncRegion(static_cast<int>(r)));
   }
   return absl::OkStatus();
+}
+
+absl::Status MappedStorage::SyncRegion(int region) {
+  if (mode_ == Mode::kPrivate) return absl::OkStatus();
+  const Mapping& mapping = mappings_[region];
+  if (msync(mapping.data(), mapping.bytes(), MS_SYNC) == 0) {
+    return absl::OkStatus();
+  }
+  return absl::DataLossError(
+      absl::StrCat("cannot sync ", directory_, ": ", std::strerror(errno)));
 }
 
 }  // namespace qfleet

@@ -42,6 +42,8 @@ class Storage {
   // Until all that was written before is where a power failure does not reach.
   // After an error nothing can be relied on any more.
   virtual absl::Status Sync() { return absl::OkStatus(); }
+  // Of one region, by its place in header.regions.
+  virtual absl::Status SyncRegion(int /*region*/) { return absl::OkStatus(); }
 
   // Where the files are; empty: there are none.
   virtual std::string directory() const { return ""; }
@@ -93,6 +95,7 @@ class MappedStorage : public Storage {
 
   absl::StatusOr<Mapped> Open(const v1::TableHeader& wanted) override;
   absl::Status Sync() override;
+  absl::Status SyncRegion(int region) override;
   std::string directory() const override { return directory_; }
 
  private:

@@ -18,6 +18,9 @@ namespace {
 // How many rows ahead a pass over rows in random order prefetches.
 constexpr int kAhead = 16;
 
+// Of a request, all of which are written under one hold of the lock.
+constexpr int kMaxPriorities = 131072;
+
 // A valid priority always gives a mass within these, so that every item can be
 // drawn and the sum of 2^32 masses stays finite.
 constexpr double kMinMass = 1e-150;
@@ -48,7 +51,10 @@ absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec,
                                                     status.message()));
   }
   // What is dropped must stay so whatever is written from here on.
-  if (table->recovery().dropped > 0) QFLEET_RETURN_IF_ERROR(storage.Sync());
+  // (All of it would take long after a kill, with gigabytes of frames unwritten.)
+  if (table->recovery().dropped > 0) {
+    QFLEET_RETURN_IF_ERROR(storage.SyncRegion(kItemsRegion));
+  }
   return table;
 }
 
@@ -111,6 +117,11 @@ double Table::Mass(float priority) const {
 absl::StatusOr<v1::UpdatePrioritiesResponse> Table::UpdatePriorities(
     const v1::UpdatePrioritiesRequest& request) {
   const int count = request.slot_size();
+  if (count > kMaxPriorities) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("slot = ", count, " entries: allowed is at most ",
+                     kMaxPriorities));
+  }
   if (request.generation_size() != count || request.priority_size() != count) {
     return absl::InvalidArgumentError(
         absl::StrCat("slot, generation, priority = lists of ", count, ", ",

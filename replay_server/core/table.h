@@ -178,14 +178,14 @@ class Table {
   // ---- Snapshots ----------------------------------------------------------
 
   // The table's regions as of BeginSnapshot, at which no reservation may be
-  // open, while it goes on. Steps are pinned until they were copied, oldest
-  // first. Items are copied fast, oldest first, so that no insert catches up:
-  //
-  // Steps that were of no live item at the beginning, older ones, are left out.
+  // open, while it goes on; one at a time. Steps are pinned until they were
+  // copied, oldest first; those that were of no live item at the beginning, older
+  // ones, are left out. Items that are overwritten before they were copied are
+  // kept in memory, so that these are to be copied first, and fast:
   //
   //   snapshot = BeginSnapshot();                          // lock
   //   while (CopyItems(*snapshot, 256 << 10, pieces)) ...  // lock, each
-  //   ItemsCopied(*snapshot);                              // lock
+  //   ItemsCopied(*snapshot, pieces);                      // lock
   //   while (NextSteps(*snapshot, 1 << 20, rows)) {        // no lock
   //     write rows                                         // no lock
   //     StepsCopied(*snapshot, rows);                      // lock
@@ -209,11 +209,12 @@ class Table {
     uint64_t payload_bytes = 0;
   };
   std::unique_ptr<Snapshot> BeginSnapshot();
-  // Adds the next rows to `pieces`; false if there are none.
+  // Adds the next rows to `pieces`, which are to be written in this order; false
+  // if there are none.
   bool CopyItems(Snapshot& snapshot, uint64_t max_bytes,
                  std::vector<Piece>& pieces) const;
-  // All of them.
-  void ItemsCopied(Snapshot& snapshot);
+  // All of them. Adds those that were kept.
+  void ItemsCopied(Snapshot& snapshot, std::vector<Piece>& pieces);
   bool NextSteps(const Snapshot& snapshot, uint64_t max_bytes,
                  StepRows& rows) const;
   void StepsCopied(Snapshot& snapshot, const StepRows& rows);
@@ -248,6 +249,8 @@ class Table {
   absl::Status CheckItems(const AppendInput& input) const;
   void EvictRows(uint64_t first_id, uint64_t end_id);
   uint64_t OldestNeeded() const;
+  // Before the row of the slot is overwritten.
+  void KeepForSnapshot(uint32_t slot);
   uint32_t InsertItem(const AppendInput& batch, const PlannedItem& item);
   void DrawByMass(uint32_t count, Drawing& drawing);
   void DrawInOrder(uint32_t count, Drawing& drawing);
@@ -272,6 +275,7 @@ class Table {
   // Rows of these step ids and of later ones may be in use outside the lock:
   // one for each reservation, drawing, snapshot and piece that is verified.
   std::multiset<uint64_t> pins_;
+  Snapshot* snapshot_ = nullptr;  // Of which items are to be copied.
   v1::TableStats start_;  // What it says of this life's beginning.
   Recovery recovery_;
   Verified verified_;
@@ -307,8 +311,10 @@ struct Table::Snapshot {
   uint64_t next_id = 0;  // Steps from here ...
   uint64_t end_id = 0;   // ... to here are to be copied.
   std::multiset<uint64_t>::iterator pin;
+  uint64_t inserted = 0;  // Items with greater numbers came after it.
   uint32_t next_slot = 0;
   uint32_t slots_left = 0;
+  std::vector<Piece> kept;
 };
 
 // What was drawn, row j of each list for the j-th item. Callers only keep it.

@@ -221,7 +221,9 @@ v1::AppendResponse Table::Commit(std::unique_ptr<Reservation> reservation) {
 }
 
 uint32_t Table::InsertItem(const AppendInput& batch, const PlannedItem& item) {
-  const uint32_t slot = items_.BeginInsert(item.span);
+  const uint32_t slot = items_.TakeSlot();
+  if (snapshot_ != nullptr) KeepForSnapshot(slot);
+  items_.BeginInsert(slot, item.span);
   CopyColumns(batch.item_columns, item.row, items_.layout(), items_.row(slot));
   items_.EndInsert(slot,
                    batch.lists->item_priority(static_cast<int>(item.row)));

@@ -22,7 +22,7 @@ absl::Status Table::Recover() {
   RecoverStreams();
   recovery_.recovered = true;
   recovery_.damaged_steps = steps.damaged;
-  recovery_.dropped = items_.Recover(commit.inserted, steps.empty_rows);
+  recovery_.dropped = items_.Recover(commit.inserted, steps);
   recovery_.items = items_.size();
   start_.set_start_inserted(items_.inserted());
   start_.set_start_sampled(state_.sampled());

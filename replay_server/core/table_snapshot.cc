@@ -1,7 +1,7 @@
 // Table: a copy of itself as of one moment, while it goes on.
 
 #include <algorithm>
-#include <cstring>
+#include <utility>
 
 #include "replay_server/core/table.h"
 #include "replay_server/core/table_header.h"
@@ -22,10 +22,10 @@ std::unique_ptr<Table::Snapshot> Table::BeginSnapshot() {
   *snapshot->header.mutable_spec() = spec_;
   snapshot->state.assign(regions_[kStateRegion], TableState::kBytes);
   snapshot->writers.assign(regions_[kWritersRegion], writers_.used_bytes());
+  // What inserts overwrite first is steps that are left out, as a rule a fifth of
+  // a full ring.
   snapshot->next_id = OldestNeeded();
-  // Until the items are copied who comes to a full ring waits, or it would
-  // overwrite them.
-  snapshot->pin = pins_.insert(steps_.oldest_id());
+  snapshot->pin = pins_.insert(snapshot->next_id);
   snapshot->end_id = steps_.next_id();
   // From the item that goes first when others come.
   snapshot->next_slot =
@@ -33,7 +33,21 @@ std::unique_ptr<Table::Snapshot> Table::BeginSnapshot() {
           ? 0
           : static_cast<uint32_t>(items_.inserted() % items_.capacity());
   snapshot->slots_left = items_.capacity();
+  snapshot->inserted = items_.inserted();
+  snapshot_ = snapshot.get();
   return snapshot;
+}
+
+void Table::KeepForSnapshot(uint32_t slot) {
+  const uint64_t tag = items_.record(slot).tag;
+  const uint32_t capacity = items_.capacity();
+  const uint32_t ahead = (slot + capacity - snapshot_->next_slot) % capacity;
+  if (tag == 0 || tag > snapshot_->inserted || ahead >= snapshot_->slots_left) {
+    return;
+  }
+  const uint64_t stride = items_.layout().stride;
+  snapshot_->kept.push_back(
+      {slot * stride, std::string(items_.row(slot), stride)});
 }
 
 bool Table::CopyItems(Snapshot& snapshot, uint64_t max_bytes,
@@ -74,14 +88,15 @@ void Table::StepsCopied(Snapshot& snapshot, const StepRows& rows) {
   snapshot.pin = pins_.insert(snapshot.next_id);
 }
 
-// What inserts overwrite first is steps that are left out, as a rule a fifth of
-// a full ring.
-void Table::ItemsCopied(Snapshot& snapshot) {
-  pins_.erase(snapshot.pin);
-  snapshot.pin = pins_.insert(snapshot.next_id);
+void Table::ItemsCopied(Snapshot& snapshot, std::vector<Piece>& pieces) {
+  // After their slots' rows, which they overwrite.
+  for (Piece& piece : snapshot.kept) pieces.push_back(std::move(piece));
+  snapshot.kept.clear();
+  snapshot_ = nullptr;
 }
 
 void Table::EndSnapshot(std::unique_ptr<Snapshot> snapshot) {
+  snapshot_ = nullptr;  // Also if not all were copied.
   pins_.erase(snapshot->pin);
 }
 

@@ -94,13 +94,12 @@ bool AppendDecoder::DecodeBatch(MessageReader& reader, uint64_t end) {
         return false;
       }
       if (!reader.ReadColumn(type, end, columns.emplace_back())) return false;
-    } else if (!reader.CopyField(field, type, end, rest_)) {
-      return false;
-    }
-    if (rest_.size() > kMaxListBytes) {
-      why_ = absl::InvalidArgumentError(
-          absl::StrCat("batch has more than ", kMaxListBytes,
-                       " bytes beside its columns: allowed are these"));
+    } else if (!reader.CopyField(field, type, end, rest_, kMaxListBytes)) {
+      if (reader.too_long()) {
+        why_ = absl::InvalidArgumentError(
+            absl::StrCat("batch has more than ", kMaxListBytes,
+                         " bytes beside its columns: allowed are these"));
+      }
       return false;
     }
   }

@@ -355,8 +355,9 @@ std::string ServedTable::SamplersWaitFor() const {
   if (sampler_waits_.empty()) return "";
   const std::string limited =
       limiter_.WhyNotSample(Sum(table_->Stats(), others_));
-  return limited.empty() ? "items: the table has fewer to draw than asked for"
-                         : limited;
+  if (!limited.empty()) return limited;
+  return absl::StrCat(kWaitForItems,
+                      "the table has fewer to draw than asked for");
 }
 
 v1::TableInfo ServedTable::Info() const {
@@ -412,7 +413,8 @@ absl::Status ServedTable::Sync() {
   metrics_.sync_seconds.Observe(SecondsSince(start));
   absl::MutexLock lock(&mutex_);
   if (status.ok()) {
-    synced_ = start;
+    // What the disk forgot then it has not remembered since.
+    if (failed_.ok()) synced_ = start;
   } else if (failed_.ok()) {
     failed_ = absl::UnavailableError(
         absl::StrCat("table \"", spec().name(),
@@ -493,7 +495,7 @@ absl::StatusOr<bool> ServedTable::CopyItems(Table::Snapshot& snapshot,
     absl::MutexLock lock(&mutex_);
     if (stopped_) return absl::CancelledError("the shard is shutting down");
     more = table_->CopyItems(snapshot, kItemsUnderLock, items);
-    if (!more) table_->ItemsCopied(snapshot);
+    if (!more) table_->ItemsCopied(snapshot, items);
   }
   return more;
 }

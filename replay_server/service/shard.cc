@@ -42,6 +42,7 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Create(const Options& options,
     // The files themselves are verified when they are copied or read.
     QFLEET_RETURN_IF_ERROR(
         CheckCheckpoint(options.restore, /*contents=*/false).status());
+    QFLEET_RETURN_IF_ERROR(shard->Restore());
   }
   std::set<std::string> names;
   for (const v1::TableSpec& spec : options.tables) {
@@ -68,6 +69,21 @@ Shard::~Shard() {
   Shutdown();
   if (verify_.joinable()) verify_.join();
   if (sync_.joinable()) sync_.join();
+}
+
+// To where there is none yet.
+absl::Status Shard::Restore() {
+  if (directory_ == nullptr) return absl::OkStatus();
+  std::vector<RestoredTable> tables;
+  for (const v1::TableSpec& spec : options_.tables) {
+    RestoredTable& table = tables.emplace_back();
+    table.directory = directory_->TablePath(spec.name());
+    QFLEET_ASSIGN_OR_RETURN(
+        table.wanted,
+        MakeTableHeader(spec, options_.number, /*first_generation=*/0));
+    if (std::filesystem::exists(table.directory)) tables.pop_back();
+  }
+  return RestoreTables(options_.restore, tables);
 }
 
 absl::Status Shard::OpenTable(const v1::TableSpec& spec, Metrics& metrics) {
@@ -98,12 +114,6 @@ absl::StatusOr<std::unique_ptr<Storage>> Shard::StorageFor(
         MappedStorage::Mode::kPrivate);
   }
   const std::string path = directory_->TablePath(spec.name());
-  if (!options_.restore.empty() && !std::filesystem::exists(path)) {
-    QFLEET_ASSIGN_OR_RETURN(
-        const v1::TableHeader wanted,
-        MakeTableHeader(spec, options_.number, /*first_generation=*/0));
-    QFLEET_RETURN_IF_ERROR(RestoreTable(options_.restore, wanted, path));
-  }
   return std::make_unique<MappedStorage>(path, MappedStorage::Mode::kServe);
 }
 
@@ -192,7 +202,8 @@ absl::StatusOr<v1::SetRateLimiterResponse> Shard::SetRateLimiter(
     const v1::SetRateLimiterRequest& request) {
   QFLEET_ASSIGN_OR_RETURN(int table, FindTable(request.table()));
   QFLEET_RETURN_IF_ERROR(
-      ValidateRateLimiter(request.rate_limiter(), "rate_limiter"));
+      ValidateRateLimiter(request.rate_limiter(),
+                          tables_[table]->spec().selector(), "rate_limiter"));
   v1::SetRateLimiterResponse response;
   *response.mutable_previous() =
       tables_[table]->SetRateLimiter(request.rate_limiter());

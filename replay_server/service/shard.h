@@ -110,6 +110,7 @@ class Shard {
  private:
   explicit Shard(const Options& options);
 
+  absl::Status Restore();
   absl::Status OpenTable(const v1::TableSpec& spec, Metrics& metrics);
   // Where the table's rows are to be, restored if need be.
   absl::StatusOr<std::unique_ptr<Storage>> StorageFor(

@@ -3,6 +3,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "replay_server/core/rate_limiter.h"
+
 namespace qfleet {
 namespace {
 
@@ -11,7 +14,8 @@ constexpr char kPrioritiesHelp[] =
 constexpr char kWaitHelp[] =
     "Time that requests were held back by the rate limiter.";
 constexpr char kWaitingHelp[] =
-    "Requests that the rate limiter holds back now.";
+    "Requests that are held back now until there are more of what `reason` "
+    "says.";
 
 constexpr char kLongestHelp[] =
     "How long the request that waits longest has been held back by now.";
@@ -103,10 +107,15 @@ TableMetrics::TableMetrics(Metrics& metrics, const std::string& table)
       mass_(metrics.Gauge("qfleet_replay_mass",
                           "Sum of the masses of all items.",
                           {{"table", table}})),
-      waiting_inserts_(metrics.Gauge("qfleet_replay_waiting", kWaitingHelp,
-                                     {{"table", table}, {"side", "insert"}})),
-      waiting_samples_(metrics.Gauge("qfleet_replay_waiting", kWaitingHelp,
-                                     {{"table", table}, {"side", "sample"}})),
+      waiting_inserts_(metrics.Gauge(
+          "qfleet_replay_waiting", kWaitingHelp,
+          {{"table", table}, {"side", "insert"}, {"reason", "samples"}})),
+      waiting_samples_(metrics.Gauge(
+          "qfleet_replay_waiting", kWaitingHelp,
+          {{"table", table}, {"side", "sample"}, {"reason", "inserts"}})),
+      waiting_for_items_(metrics.Gauge(
+          "qfleet_replay_waiting", kWaitingHelp,
+          {{"table", table}, {"side", "sample"}, {"reason", "items"}})),
       insert_wait_(metrics.Gauge("qfleet_replay_longest_wait_seconds",
                                  kLongestHelp,
                                  {{"table", table}, {"side", "insert"}})),
@@ -160,7 +169,10 @@ void TableMetrics::Export(const v1::TableInfo& info) {
   tolerance_.Set(limiter.tolerance());
   mass_.Set(stats.mass());
   waiting_inserts_.Set(info.waiting_writers());
-  waiting_samples_.Set(info.waiting_samplers());
+  const bool for_items =
+      absl::StartsWith(info.samplers_wait_for(), kWaitForItems);
+  waiting_samples_.Set(for_items ? 0 : info.waiting_samplers());
+  waiting_for_items_.Set(for_items ? info.waiting_samplers() : 0);
   insert_wait_.Set(info.writers_wait_seconds());
   sample_wait_.Set(info.samplers_wait_seconds());
   const v1::StorageInfo& storage = info.storage();

@@ -1,5 +1,6 @@
 // qfleet limiter, checkpoint and inspect against a shard with files.
 
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -85,6 +86,20 @@ TEST_F(ShardCommandsTest, InspectVerifiesFilesAndCheckpoints) {
   EXPECT_THAT(output_, HasSubstr("\"intact\": true"));
   EXPECT_EQ(Run({"inspect", directory_.path() + "/nothing"}), 1);
   EXPECT_THAT(output_, HasSubstr("no folder"));
+}
+
+TEST_F(ShardCommandsTest, InspectSaysWhatIsDamaged) {
+  Stop();
+  {
+    std::fstream payload(DataDir() + "/experience/payload",
+                         std::ios::in | std::ios::out | std::ios::binary);
+    payload.seekp(1);
+    payload.put('?');
+  }
+  EXPECT_EQ(Run({"inspect", DataDir()}), 1) << output_;
+  EXPECT_THAT(output_, HasSubstr("DAMAGED: 1 steps and 1 items are lost"));
+  EXPECT_EQ(Run({"inspect", DataDir(), "--json"}), 1) << output_;
+  EXPECT_THAT(output_, HasSubstr("\"intact\": false"));
 }
 
 }  // namespace

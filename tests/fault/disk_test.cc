@@ -388,6 +388,9 @@ TEST_F(FailingSyncTest, AfterAFailedSyncNoWriteIsTakenAndHealthSaysSo) {
     for (const auto& [uid, item] : record_.All()) stored.insert(uid);
     EXPECT_EQ(Health(shard_), HealthCheckResponse::SERVING);
     EXPECT_EQ(shard_.Describe().storage().failed(), "");
+    EXPECT_TRUE(Eventually([&] {
+      return shard_.Describe().storage().seconds_since_sync() >= 0;
+    }));
 
     std::ofstream(fails_).put('\n');
     EXPECT_TRUE(Eventually(
@@ -398,8 +401,11 @@ TEST_F(FailingSyncTest, AfterAFailedSyncNoWriteIsTakenAndHealthSaysSo) {
                 AllOf(HasSubstr("takes no more writes"),
                       HasSubstr("Input/output error")));
   }
-  // What a disk forgot it does not remember: one good sync proves nothing.
+  // What a disk forgot it does not remember: good syncs prove nothing.
   std::filesystem::remove(fails_);
+  EXPECT_TRUE(Eventually([&] {
+    return shard_.Describe().storage().seconds_since_sync() > 10 * 0.05;
+  })) << "by the interval there were ten";
   for (int i = 0; i < 2; ++i) {
     const v1::StorageInfo storage = shard_.Describe().storage();
     EXPECT_THAT(storage.failed(), HasSubstr("Input/output error"));

@@ -22,6 +22,8 @@
 #include "common/grpc.h"
 #include "gtest/gtest.h"
 #include "replay_client/remote_writer.h"
+#include "replay_server/core/checkpoint.h"
+#include "replay_server/core/inspect.h"
 #include "tests/fault/experience.h"
 #include "tests/fault/shard_process.h"
 #include "tests/temp_directory.h"
@@ -277,11 +279,44 @@ class KillTest : public testing::Test {
           [&] { writer->Run(*shard_, acknowledged, /*finish=*/false); });
     }
     threads.emplace_back([&] { sampler_->Run(*shard_, stop); });
-    EXPECT_TRUE(Eventually([&] { return acknowledged >= batches; }));
+    threads.emplace_back([&] { Checkpoint(stop); });
+    EXPECT_TRUE(Eventually([&] {
+      return acknowledged >= batches && checkpoints_written_ > 0;
+    }));
     usleep(static_cast<useconds_t>(random_.Below(3000)));
     shard_->Kill();
     stop = true;
     for (std::thread& thread : threads) thread.join();
+  }
+
+  // Again and again, until it is killed in the midst of one.
+  void Checkpoint(const std::atomic<bool>& stop) {
+    const std::unique_ptr<v1::Replay::Stub> stub = shard_->NewStub();
+    v1::CheckpointRequest request;
+    request.set_directory(CheckpointDir());
+    request.set_keep(2);
+    while (!stop) {
+      grpc::ClientContext context;
+      context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(30)));
+      v1::CheckpointResponse response;
+      if (!stub->Checkpoint(&context, request, &response).ok()) return;
+      ++checkpoints_written_;
+    }
+  }
+  std::string CheckpointDir() const { return folder_.path() + "/saved"; }
+
+  // Those that have their final name are whole.
+  void CheckCheckpoints() {
+    for (const std::string& path : ListShardCheckpoints(CheckpointDir(), 0)) {
+      SCOPED_TRACE(path);
+      const absl::Status status =
+          CheckCheckpoint(path, /*contents=*/true).status();
+      EXPECT_TRUE(status.ok()) << status;
+      auto report = InspectTable(path + "/" + record_->spec().name());
+      ASSERT_TRUE(report.ok()) << report.status();
+      EXPECT_TRUE(report->intact());
+      checkpoints_.insert(path);
+    }
   }
 
   // Killed while it opens its files.
@@ -358,6 +393,7 @@ class KillTest : public testing::Test {
     EXPECT_EQ(info.storage().recovered_items(), live_);
     EXPECT_EQ(info.storage().damaged_steps(), 0u);
     EXPECT_EQ(info.storage().failed(), "");
+    EXPECT_LT(info.storage().recovery_seconds(), 2);
   }
 
   void KillAgainAndAgain() {
@@ -371,6 +407,7 @@ class KillTest : public testing::Test {
         LoadAndKill(1 + static_cast<int>(random_.Below(400)));
       }
       CheckFiles(/*final=*/false);
+      CheckCheckpoints();
       if (HasFailure()) return;
     }
     shard_->Start();
@@ -388,8 +425,10 @@ class KillTest : public testing::Test {
               << " stored and not acknowledged before a kill), "
               << record_->All().size() << " items sent, " << live_
               << " in the table, " << sampler_->applied()
-              << " priorities applied" << std::endl;
+              << " priorities applied, " << checkpoints_.size()
+              << " checkpoints" << std::endl;
     EXPECT_GT(sampler_->applied(), 0u);
+    EXPECT_GT(checkpoints_.size(), 0u);
   }
 
   const uint64_t seed_ = TestSeed();
@@ -401,6 +440,8 @@ class KillTest : public testing::Test {
   std::unique_ptr<BareSampler> sampler_;
   std::vector<std::unique_ptr<BareWriter>> writers_;
   uint64_t live_ = 0;
+  std::atomic<int> checkpoints_written_{0};
+  std::set<std::string> checkpoints_;  // That were seen after a kill.
 };
 
 TEST_F(KillTest, KillsLoseNothing) {

@@ -47,6 +47,31 @@ class StreamsTest : public testing::Test {
   ShardProcess shard_{folder_.path(), {.table = record_.spec()}};
 };
 
+// As ten minutes of bench/replay.sh --soak_seconds=600 say, in small.
+TEST_F(StreamsTest, MemoryIsFlatOnceTheTableIsFull) {
+  AppendCall append(shard_.NewStub(), record_, 1);
+  ASSERT_TRUE(append.Open() && append.Acknowledged());
+  grpc::ClientContext context;
+  const auto stub = shard_.NewStub();
+  auto sample = stub->Sample(&context);
+  v1::SampleResponse drawn;
+  ASSERT_TRUE(sample->Write(SampleOpenOf(record_.spec())));
+  ASSERT_TRUE(sample->Read(&drawn));
+  std::vector<uint64_t> rss;
+  for (int lap = 0; lap < 4; ++lap) {
+    for (int i = 0; i < 3000; ++i) {  // Of which two make the table full.
+      ASSERT_TRUE(append.Send() && append.Acknowledged());
+      if (i % 10 != 9) continue;
+      ASSERT_TRUE(sample->Write(DrawOf(256, 0)));
+      ASSERT_TRUE(sample->Read(&drawn));
+    }
+    rss.push_back(shard_.ProcStatus("VmRSS"));
+  }
+  EXPECT_EQ(shard_.Describe().stats().size(), record_.spec().max_items());
+  std::cout << "kB: " << testing::PrintToString(rss) << std::endl;
+  EXPECT_LT(rss[3], rss[1] + rss[1] / 20 * kMore);
+}
+
 TEST_F(StreamsTest, ClientThatNeverReads) {
   constexpr uint64_t kEach = 4;
   AppendCall good(shard_.NewStub(), record_, 1000);

@@ -295,6 +295,13 @@ TEST_F(ClusterTest, AKilledLearnerGoesOnFromItsCheckpointBesideItsActors) {
   EXPECT_EQ(train.exit_code(), 3) << train.Output();
   const nlohmann::json last = Reports().back();
   EXPECT_EQ(last["updates"], 4000);
+  auto checkpoint = ReadNewestCheckpoint(run_dir_ + "/checkpoints");
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  ASSERT_EQ(checkpoint->shards_size(), 2) << "what its next life goes on from";
+  for (const v1::KnownShard& shard : checkpoint->shards()) {
+    EXPECT_NE(shard.stats().life(), 0u);
+    EXPECT_GT(shard.stats().inserted(), 0u);
+  }
   EXPECT_GE(last["env_steps"], before["env_steps"]);
   EXPECT_GE(last["wall_seconds"], before["wall_seconds"]);
   // All was counted once, but for what came after the last update.

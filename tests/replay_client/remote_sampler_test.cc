@@ -360,35 +360,52 @@ TEST_F(RemoteSamplerTest, AQueueThatIsShorterThanThePrefetch) {
   spec.mutable_rate_limiter()->set_samples_per_insert(1);
   spec.mutable_rate_limiter()->set_tolerance(20);
   MakeShards(1, spec);
-  options_.batch_size = 16;
-  options_.prefetch = 4;
-  sampler_ = MakeRemoteSampler(options_, metrics_);
-  constexpr int64_t kItems = 160;
-  std::thread inserts([this] {
-    // Each waits until the limiter lets it pass.
-    for (int64_t i = 1; i <= kItems; ++i) Insert(0, i, 1);
-  });
-  int64_t expected = 1;
-  for (int b = 0; b < kItems / 16; ++b) {
-    auto batch = sampler_->Next();
-    ASSERT_TRUE(batch.ok()) << batch.status();
-    for (int j = 0; j < 16; ++j) EXPECT_EQ(Action(**batch, j), expected++);
+  // One that fits, and one that the limiter never lets in as a whole.
+  for (const int size : {16, 32}) {
+    SCOPED_TRACE(size);
+    shards_[0]->Forget();
+    shards_[0]->Start();
+    options_.batch_size = size;
+    options_.prefetch = 4;
+    sampler_ = MakeRemoteSampler(options_, metrics_);
+    constexpr int64_t kItems = 160;
+    std::thread inserts([this] {
+      // Each waits until the limiter lets it pass.
+      for (int64_t i = 1; i <= kItems; ++i) Insert(0, i, 1);
+    });
+    int64_t expected = 1;
+    for (int b = 0; b < kItems / size; ++b) {
+      auto batch = sampler_->Next();
+      EXPECT_TRUE(batch.ok()) << batch.status();
+      if (!batch.ok()) {
+        shards_[0]->shard().Shutdown();  // Which ends the inserts.
+        break;
+      }
+      for (int j = 0; j < size; ++j) EXPECT_EQ(Action(**batch, j), expected++);
+    }
+    inserts.join();
   }
-  inserts.join();
 }
 
-TEST_F(RemoteSamplerTest, SaysThatAQueueHasTooFewItems) {
-  v1::TableSpec spec = TestTable();
-  spec.mutable_selector()->set_kind(v1::Selector::FIFO);
-  MakeShards(1, spec);
+// As the learner's checkpoint has it.
+TEST_F(RemoteSamplerTest, GoesOnFromWhatAnEarlierLifeKnew) {
+  MakeShards(2, TestTable());
   for (uint64_t i = 1; i <= 5; ++i) Insert(0, i, 1);
-  options_.batch_size = 6;
-  options_.patience = absl::Milliseconds(200);
+  for (uint64_t i = 1; i <= 3; ++i) Insert(1, i, 1);
+  Connect();
+  ASSERT_TRUE(Eventually([&] { return sampler_->View().inserted == 8; }));
+  options_.known = sampler_->Known();
+  ASSERT_EQ(options_.known.size(), 2u);
+  sampler_.reset();
+  for (auto& shard : shards_) shard->Stop();
   sampler_ = MakeRemoteSampler(options_, metrics_);
-  const absl::Status status = sampler_->Next().status();
-  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
-  EXPECT_THAT(std::string(status.message()),
-              HasSubstr("fewer items to draw than a batch takes; 5 items"));
+  EXPECT_EQ(sampler_->View().inserted, 8u) << "before it sees a shard";
+  shards_[0]->Forget();  // Its memory is lost meanwhile.
+  for (auto& shard : shards_) shard->Start();
+  ASSERT_TRUE(Eventually([&] { return sampler_->View().shards == 2; }));
+  EXPECT_EQ(sampler_->View().inserted, 8u);
+  Insert(0, 1, 1);
+  EXPECT_TRUE(Eventually([&] { return sampler_->View().inserted == 9; }));
 }
 
 TEST_F(RemoteSamplerTest, SaysThatThereAreNoItemsAndStartsWithTheFirst) {
@@ -398,7 +415,7 @@ TEST_F(RemoteSamplerTest, SaysThatThereAreNoItemsAndStartsWithTheFirst) {
   ASSERT_TRUE(Eventually([&] { return sampler_->View().shards == 2; }));
   absl::Status status = sampler_->Next().status();
   EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
-  EXPECT_THAT(status.message(), HasSubstr("no items yet"));
+  EXPECT_THAT(status.message(), HasSubstr("hold no items"));
   Insert(1, 1, 1);
   EXPECT_TRUE(Eventually([&] { return sampler_->Next().ok(); }));
 }

@@ -346,8 +346,8 @@ TEST_F(RemoteWriterTest, AShardThatHoldsTheWriterBackIsNotGivenUp) {
   MakeShards(2, LimitedTestTable());
   options_.max_unacknowledged_bytes = 200;
   options_.batch_bytes = 1;
-  options_.silence_patience = absl::Milliseconds(200);
-  options_.patience = absl::Seconds(1);
+  options_.silence_patience = absl::Seconds(1);
+  options_.patience = absl::Milliseconds(3500);
   Start();
   absl::Status status;
   for (int64_t i = 0; status.ok() && i < 1000; ++i) status = Episode(0, i);

@@ -178,7 +178,6 @@ TEST_F(SamplePlannerTest, AShortQueueIsAskedForOneBatchAtATime) {
   planner.Plan(0, now_);
   EXPECT_EQ(Next(planner, 0).count(), 256u);
   ASSERT_TRUE(Answer(planner, 0, limited).ok());
-  EXPECT_TRUE(planner.waits_for_items());
   planner.Plan(0, now_);
   EXPECT_EQ(Next(planner, 0).count(), 128u);
   ASSERT_TRUE(Answer(planner, 0, limited).ok());
@@ -195,6 +194,46 @@ TEST_F(SamplePlannerTest, AShortQueueIsAskedForOneBatchAtATime) {
   }
   planner.Plan(0, now_);
   EXPECT_EQ(Next(planner, 0).count(), 256u);
+}
+
+// One batch of 64 was asked for at once, for ever, while the limiter held the
+// writers of a queue of 22.
+TEST_F(SamplePlannerTest, AQueueShorterThanABatchIsDrawnInParts) {
+  SamplePlanner planner(Options(1, 64));
+  planner.Connect(0, Stats(22, 22), now_);
+  v1::SampleResponse limited;
+  limited.set_limited(true);
+  limited.set_too_few(true);
+  *limited.mutable_stats() = Stats(22, 22);
+  for (uint32_t count : {64u, 32u}) {
+    planner.Plan(0, now_);
+    EXPECT_EQ(Next(planner, 0).count(), count);
+    ASSERT_TRUE(Answer(planner, 0, limited).ok());
+    // What else was under way has too few as well.
+    while (planner.HasRequest(0)) {
+      Next(planner, 0);
+      ASSERT_TRUE(Answer(planner, 0, limited).ok());
+    }
+  }
+  planner.Plan(0, now_);
+  uint32_t got = 0;
+  while (planner.HasRequest(0)) {
+    EXPECT_EQ(Next(planner, 0).count(), 16u);
+    got += 16;
+    ASSERT_TRUE(Answer(planner, 0, Rows(16, 1, Stats(22, 22))).ok());
+  }
+  EXPECT_EQ(got, 64u);
+  auto batch = TakeBatch(planner, 64);
+  ASSERT_NE(batch, nullptr);
+  EXPECT_EQ(batch->rows(), 64);
+}
+
+TEST_F(SamplePlannerTest, TellsTheAgeOfTheOldestMassThatItAllotsBy) {
+  SamplePlanner planner(Options(2, 8));
+  planner.Connect(0, Stats(1, 1), now_);
+  planner.Connect(1, Stats(1, 1), now_ + absl::Seconds(2));
+  planner.Plan(0, now_ + absl::Seconds(3));
+  EXPECT_EQ(planner.mass_age(), absl::Seconds(3));
 }
 
 TEST_F(SamplePlannerTest, LostPartIsAllottedAnewOverWhatIsLeft) {

@@ -234,8 +234,6 @@ TEST_F(TableAppendTest, SnapshotHoldsBackWhoWouldOverwriteStepsOfItsItems) {
     return *std::move(reservation);
   };
   auto unread = reserve(3);
-  EXPECT_FALSE(table_->Writable(*unread));
-  table_->ItemsCopied(*snapshot);
   EXPECT_TRUE(table_->Writable(*unread));
   table_->Write(*unread);
   table_->Commit(std::move(unread));

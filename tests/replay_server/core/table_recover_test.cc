@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -12,8 +14,10 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "replay_server/core/checkpoint.h"
 #include "replay_server/core/inspect.h"
 #include "replay_server/core/table.h"
+#include "replay_server/core/table_header.h"
 #include "tests/replay_server/core/table_fixture.h"
 #include "tests/replay_server/without_life.h"
 
@@ -217,6 +221,61 @@ TEST_F(TableRecoverTest, AnItemOfADamagedNewestStepNeverComesBack) {
   EXPECT_THAT(Uids(), ElementsAre(0, 1));
 }
 
+class CountingStorage : public MappedStorage {
+ public:
+  using MappedStorage::MappedStorage;
+  absl::Status SyncRegion(int region) override {
+    ++syncs[region];
+    return MappedStorage::SyncRegion(region);
+  }
+  std::map<int, int> syncs;
+};
+
+// Or the power might fail again, and the item be there with others' steps.
+TEST_F(TableRecoverTest, WhatIsDroppedIsSyncedBeforeAnythingIsWritten) {
+  Fill();
+  const auto syncs_of_opening = [this] {
+    table_.reset();
+    CountingStorage storage(path_, MappedStorage::Mode::kServe);
+    auto table = Table::Create(spec_, storage, ++lives_);
+    EXPECT_TRUE(table.ok()) << table.status();
+    return storage.syncs;
+  };
+  EXPECT_THAT(syncs_of_opening(), testing::IsEmpty()) << "all is well";
+  Flip("steps", 2 * sizeof(StepHeader) + offsetof(StepHeader, index));
+  EXPECT_THAT(syncs_of_opening(), ElementsAre(std::pair(kItemsRegion + 0, 1)));
+}
+
+// After a kill of a full table a shard and `inspect` spoke of damage.
+TEST_F(TableRecoverTest, AKillThatTearsTheOldestRowIsNoDamage) {
+  const uint64_t capacity = table_->step_capacity();
+  for (uint64_t b = 0; b < 4; ++b) {
+    ModelBatch batch = NewBatch(1 + b);
+    AddSteps(batch, 0, b * capacity / 4, (b + 1) * capacity / 4, {0});
+    if (b == 0) model_->AddItem(batch, 0, 0, 1, 1);
+    Append(batch);
+  }
+  ModelBatch batch = NewBatch(5);
+  AddSteps(batch, 0, capacity, capacity + 1);
+  model_->AddItem(batch, 0, capacity - 2, capacity - 1, 1);
+  model_->Reserve(batch);
+  ASSERT_EQ(table_->Stats().size(), 1u);
+  auto reservation = table_->Reserve(kWriter, batch.wire);
+  ASSERT_TRUE(reservation.ok()) << reservation.status();
+  // Killed in the midst of writing its step to row 0.
+  Overwrite("steps", 0, std::string(sizeof(StepHeader), '\0'));
+  auto report = InspectTable(path_);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_TRUE(report->intact());
+  EXPECT_EQ(report->stats.size(), 0u);
+  Reopen();
+  EXPECT_EQ(table_->recovery().dropped, 0u);
+  auto again = table_->Reserve(kWriter, batch.wire);
+  ASSERT_TRUE(again.ok()) << again.status();
+  table_->Write(**again);
+  EXPECT_EQ(table_->Commit(*std::move(again)).items_stored(), 1u);
+}
+
 TEST_F(TableRecoverTest, FlippedItemIsDroppedAndItsSlotUsedAgain) {
   Fill();
   const uint64_t stride = 56;
@@ -337,6 +396,72 @@ TEST_F(TableRecoverTest, StreamsWithoutDamageGoOnInTheirEpisodes) {
   ASSERT_TRUE(reservation.ok()) << reservation.status();
   table_->Write(**reservation);
   EXPECT_EQ(table_->Commit(*std::move(reservation)).items_stored(), 1u);
+}
+
+// A checkpoint lacked the items that inserts overwrote before it came to them.
+TEST_F(TableRecoverTest, SnapshotHasTheItemsThatAreOverwrittenWhileItIsMade) {
+  for (const v1::Remover remover : {v1::FIFO, v1::LOWEST_PRIORITY}) {
+    SCOPED_TRACE(v1::Remover_Name(remover));
+    table_.reset();
+    std::filesystem::remove_all(path_);
+    spec_ = ModelSpec(3, 1 << 20);
+    spec_.set_remover(remover);
+    Reopen();
+    model_ = std::make_unique<TableModel>(spec_, table_->step_capacity());
+    Fill();
+    auto snapshot = table_->BeginSnapshot();
+    std::vector<Table::Piece> pieces;
+    ASSERT_TRUE(table_->CopyItems(*snapshot, 1, pieces));
+    // Twice each, one of them copied already.
+    for (uint64_t i = 0; i < 6; ++i) {
+      ModelBatch batch = NewBatch(2 + i);
+      AddSteps(batch, 0, 10 + i, 11 + i);
+      model_->AddItem(batch, 0, 10 + i, 10 + i, 10.0f + static_cast<float>(i));
+      model_->Reserve(batch);
+      auto reservation = table_->Reserve(kWriter, batch.wire);
+      ASSERT_TRUE(reservation.ok()) << reservation.status();
+      table_->Write(**reservation);
+      ASSERT_EQ(table_->Commit(*std::move(reservation)).items_stored(), 1u);
+    }
+    while (table_->CopyItems(*snapshot, 1, pieces)) {
+    }
+    table_->ItemsCopied(*snapshot, pieces);
+    const std::string copy = path_ + "_copy_" + v1::Remover_Name(remover);
+    TableFilesWriter files;
+    ASSERT_TRUE(files.Open(copy, snapshot->header).ok());
+    for (const Table::Piece& piece : pieces) {
+      ASSERT_TRUE(files.Write(kItemsRegion, piece.offset, piece.data.data(),
+                              piece.data.size())
+                      .ok());
+    }
+    Table::StepRows rows;
+    while (table_->NextSteps(*snapshot, 1 << 20, rows)) {
+      ASSERT_TRUE(files.Write(kStepsRegion, rows.header_offset, rows.headers,
+                              rows.header_bytes)
+                      .ok());
+      ASSERT_TRUE(files.Write(kPayloadRegion, rows.payload_offset, rows.payload,
+                              rows.payload_bytes)
+                      .ok());
+      table_->StepsCopied(*snapshot, rows);
+    }
+    ASSERT_TRUE(files.Write(kStateRegion, 0, snapshot->state.data(),
+                            snapshot->state.size())
+                    .ok());
+    ASSERT_TRUE(files.Write(kWritersRegion, 0, snapshot->writers.data(),
+                            snapshot->writers.size())
+                    .ok());
+    table_->EndSnapshot(std::move(snapshot));
+    ASSERT_TRUE(files.Sync().ok());
+    EXPECT_THAT(Uids(), ElementsAre(6, 7, 8));
+    table_.reset();
+    storage_ = std::make_unique<MappedStorage>(copy, MappedStorage::Mode::kServe);
+    auto table = Table::Create(spec_, *storage_, ++lives_);
+    ASSERT_TRUE(table.ok()) << table.status();
+    table_ = *std::move(table);
+    EXPECT_THAT(Uids(), ElementsAre(0, 1, 2));
+    EXPECT_EQ(table_->recovery().dropped, 0u);
+    EXPECT_TRUE(table_->CheckInvariants().ok()) << table_->CheckInvariants();
+  }
 }
 
 // A shard and `inspect` took the files for intact.

@@ -213,5 +213,17 @@ TEST_F(TableTest, GatherReplacesWhatTheResponseHeld) {
   table_->Release(*std::move(drawing));
 }
 
+// All are written under one hold of the lock.
+TEST_F(TableTest, PrioritiesOfARequestAreBounded) {
+  v1::UpdatePrioritiesRequest request;
+  request.mutable_slot()->Resize(131073, 0);
+  request.mutable_generation()->Resize(131073, 0);
+  request.mutable_priority()->Resize(131073, 1);
+  const absl::Status status = table_->UpdatePriorities(request).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_THAT(std::string(status.message()),
+              testing::HasSubstr("allowed is at most 131072"));
+}
+
 }  // namespace
 }  // namespace qfleet

@@ -289,8 +289,94 @@ TEST_F(DurabilityTest, ACheckpointThatCannotBeServedIsNotCopied) {
   EXPECT_EQ(Info().stats().inserted(), 50u);
 }
 
+// One table of the checkpoint was there, and the next one's other tables came
+// to it.
+TEST_F(DurabilityTest, TablesAreRestoredTogetherOrNotAtAll) {
+  Shard::Options options = Options(TestTable());
+  options.tables.push_back(TestTable());
+  options.tables[1].set_name("second");
+  Open(options);
+  Fill(50);
+  const std::string path = Checkpoint().path();
+  options.data_dir = directory_.path() + "/elsewhere";
+  options.restore = path;
+  options.tables[1].set_max_items(2000);
+  EXPECT_TRUE(absl::IsFailedPrecondition(TryOpen(options)));
+  EXPECT_THAT(ListTables(options.data_dir), ElementsAre());
+  options.tables[1].set_max_items(1000);
+  const std::string payload = path + "/second/payload";
+  {
+    std::fstream file(payload, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(17);
+    file.put('?');
+  }
+  EXPECT_TRUE(absl::IsDataLoss(TryOpen(options)));
+  EXPECT_THAT(ListTables(options.data_dir), ElementsAre());
+  {
+    std::fstream file(payload, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(17);
+    file.put('\0');
+  }
+  Open(options);
+  EXPECT_EQ(Info(0).stats().inserted(), 50u);
+  EXPECT_EQ(Info(1).stats().inserted(), 0u);
+}
+
+// Its disk is slow, or its table large: a shard that is asked to stop does not
+// wait for it.
+TEST_F(DurabilityTest, ShutdownEndsACheckpointAndLeavesNothing) {
+  v1::TableSpec spec = TestTable();
+  spec.mutable_signature()->mutable_step_columns(0)->add_shape(1 << 14);
+  spec.set_max_bytes(256 << 20);
+  Open(Options(spec));
+  v1::AppendBatch batch;
+  std::string& column = *batch.add_step_columns()->mutable_data();
+  for (uint64_t index = 0; index < 2000; ++index) {
+    if (index % 100 == 0) {
+      batch.clear_step_stream();
+      batch.clear_step_index();
+      batch.clear_step_starts_episode();
+      column.clear();
+    }
+    batch.add_step_stream(0);
+    batch.add_step_index(index);
+    batch.add_step_starts_episode(index == 0);
+    column.append(4 << 14, 'x');
+    if (index % 100 != 99) continue;
+    batch.set_sequence(index / 100 + 1);
+    batch.clear_item_columns();
+    batch.clear_item_stream();
+    batch.clear_item_first();
+    batch.clear_item_last();
+    batch.clear_item_priority();
+    batch.add_item_stream(0);
+    batch.add_item_first(index - 1);
+    batch.add_item_last(index);
+    batch.add_item_priority(1);
+    AddValue(int64_t{1}, batch.add_item_columns());
+    ASSERT_EQ(Append(batch), absl::OkStatus());
+  }
+  absl::StatusOr<v1::CheckpointResponse> written;
+  std::thread checkpoint([&] {
+    v1::CheckpointRequest request;
+    request.set_directory(CheckpointDir());
+    written = shard_->Checkpoint(request);
+  });
+  const auto folders = [this] {
+    std::error_code none_yet;
+    return std::distance(
+        std::filesystem::directory_iterator(CheckpointDir(), none_yet),
+        std::filesystem::directory_iterator());
+  };
+  EXPECT_TRUE(Eventually([&] { return folders() > 0; }));
+  shard_->Shutdown();
+  checkpoint.join();
+  EXPECT_TRUE(absl::IsCancelled(written.status())) << written.status();
+  EXPECT_EQ(folders(), 0);
+}
+
 // A shard that is asked to stop reads no gigabytes first.
-TEST_F(DurabilityTest, AStoppedCheckpointEndsAndLeavesNothing) {
+TEST_F(DurabilityTest, ACheckpointIsNotReadBackByAShardThatStops) {
   Open(Options(TestTable()));
   Fill(3);
   const std::string made = Checkpoint().path();

@@ -11,11 +11,15 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "gmock/gmock.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "gtest/gtest.h"
 #include "qfleet/v1/replay.grpc.pb.h"
+#include "replay_client/persistent_stream.h"
 #include "tests/replay_server/service/test_shard.h"
 
 namespace qfleet {
@@ -229,6 +233,25 @@ TEST_F(ReplayServiceTest, ALongRefusalIsCutAndStaysWhatItIs) {
       << status.error_message();
   EXPECT_THAT(status.error_message(), HasSubstr("another_column_"));
   EXPECT_LT(status.error_message().size(), 2100u);
+  v1::TensorSpec text;  // Of which Protobuf takes UTF-8 alone.
+  text.set_name(status.error_message());
+  EXPECT_TRUE(v1::TensorSpec().ParseFromString(text.SerializeAsString()));
+}
+
+// By gRPC's own words, which another version may change.
+TEST_F(ReplayServiceTest, AMessageThatIsTooLargeIsRefusedForGood) {
+  Start(TestTable());
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(1);
+  const auto stub = v1::Replay::NewStub(grpc::CreateCustomChannel(
+      server_->address(), grpc::InsecureChannelCredentials(), arguments));
+  grpc::ClientContext context;
+  v1::DescribeResponse response;
+  const absl::Status status =
+      FromGrpc(stub->Describe(&context, {}, &response));
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_TRUE(IsFinal(status)) << status;
+  EXPECT_FALSE(IsFinal(absl::ResourceExhaustedError("no thread is left")));
 }
 
 TEST_F(ReplayServiceTest, SampleRequestsAreBounded) {

@@ -122,6 +122,9 @@ TEST_F(ShardTest, ANewLimiterHoldsAtOnceAndWhoWaitsIsSaid) {
   auto held = Append(2, OneItemBatch(1));
   EXPECT_EQ(Info().writers_wait_for(),
             "samples: 0 of 1 that 4 inserts call for");
+  EXPECT_THAT(metrics_.Text(),
+              HasSubstr("qfleet_replay_waiting{reason=\"samples\","
+                        "side=\"insert\",table=\"experience\"} 1\n"));
   v1::SetRateLimiterRequest request;
   request.set_table("nothing");
   EXPECT_TRUE(absl::IsNotFound(shard_->SetRateLimiter(request).status()));
@@ -150,6 +153,15 @@ TEST_F(ShardTest, SamplersThatWaitAreNamedWithTheReason) {
   std::thread sampler([&] { EXPECT_TRUE(Sample(DrawOf(1, 60000)).ok()); });
   EXPECT_TRUE(Eventually([this] { return Info().waiting_samplers() == 1; }));
   EXPECT_EQ(Info().samplers_wait_for(), "items: 1 of min_size = 2");
+  EXPECT_GE(Info().samplers_wait_seconds(), 0);
+  const std::string text = metrics_.Text();
+  for (const char* line :
+       {"qfleet_replay_waiting{reason=\"items\",side=\"sample\","
+        "table=\"experience\"} 1\n",
+        "qfleet_replay_waiting{reason=\"inserts\",side=\"sample\","
+        "table=\"experience\"} 0\n"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
   ASSERT_TRUE(Append(1, OneItemBatch(2))->status.ok());
   sampler.join();
   EXPECT_EQ(response_.slot_size(), 1);
@@ -312,6 +324,23 @@ TEST_F(ShardTest, MalformedRequestsChangeNothing) {
   EXPECT_EQ(Info().stats().SerializeAsString(), before);
   EXPECT_THAT(metrics_.Text(), HasSubstr("qfleet_replay_rejected_total{"
                                          "table=\"experience\"} 4"));
+}
+
+// Its writers would wait for samples of which it has none.
+TEST_F(ShardTest, AQueueIsNotSampledMoreOftenThanItsItemsMayBe) {
+  v1::TableSpec spec = LimitedTestTable();
+  spec.mutable_selector()->set_kind(v1::Selector::FIFO);
+  spec.mutable_selector()->set_max_times_sampled(2);
+  spec.mutable_rate_limiter()->set_samples_per_insert(2);
+  Make(spec);
+  v1::SetRateLimiterRequest request;
+  request.set_table("experience");
+  *request.mutable_rate_limiter() = spec.rate_limiter();
+  request.mutable_rate_limiter()->set_samples_per_insert(2.5);
+  const absl::Status status = shard_->SetRateLimiter(request).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("samples_per_insert = 2.5: allowed is 0 to 2"));
 }
 
 // A sampler that merged four batches ended with INVALID_ARGUMENT.
