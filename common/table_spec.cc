@@ -248,10 +248,10 @@ absl::Status ValidateRateLimiter(const v1::RateLimiter& limiter,
   const uint32_t times = std::max(1u, selector.max_times_sampled());
   if (selector.kind() == v1::Selector::FIFO &&
       limiter.samples_per_insert() > times) {
-    return Invalid(absl::StrCat(path, ".samples_per_insert"),
-                   absl::StrCat(limiter.samples_per_insert()),
-                   absl::StrCat("0 to ", times,
-                                ", selector.max_times_sampled of a FIFO"));
+    return Invalid(
+        absl::StrCat(path, ".samples_per_insert"),
+        absl::StrCat(limiter.samples_per_insert()),
+        absl::StrCat("0 to ", times, ", selector.max_times_sampled of a FIFO"));
   }
   if (!std::isfinite(limiter.tolerance()) ||
       (limiter.samples_per_insert() > 0 && limiter.tolerance() <= 0)) {

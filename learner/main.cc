@@ -115,8 +115,7 @@ absl::StatusOr<int> RunFollower(const v1::Config& config,
   QFLEET_ASSIGN_OR_RETURN(std::unique_ptr<Algorithm> algorithm,
                           MakeAlgorithm(config, &collective));
   QFLEET_RETURN_IF_ERROR(ShareState(*algorithm, collective));
-  SamplerOptions sampler_options =
-      SamplerOptionsFor(config, collective.rank());
+  SamplerOptions sampler_options = SamplerOptionsFor(config, collective.rank());
   QFLEET_RETURN_IF_ERROR(ShareKnown(sampler_options.known, collective));
   std::unique_ptr<RemoteSampler> sampler =
       MakeRemoteSampler(sampler_options, metrics);

@@ -192,8 +192,7 @@ void SamplePlanner::AddParts(const std::shared_ptr<PendingBatch>& batch,
   const uint32_t queue = shards_[shard].most_rows;
   const uint32_t most = queue < answer_rows_ ? queue : max_answer_rows_;
   while (count > 0) {
-    const uint32_t rows =
-        count <= most ? count : std::min(queue, answer_rows_);
+    const uint32_t rows = count <= most ? count : std::min(queue, answer_rows_);
     shards_[shard].to_send.push_back({batch, {shard, rows, share}});
     count -= rows;
   }

@@ -135,8 +135,8 @@ class Planner {
       return absl::OkStatus();
     };
     const uint64_t next = trail.state.next_index;
-    if (trail.state.recovered && last >= next)
-      return skip();  // Steps are lost.
+    // Its steps are lost.
+    if (trail.state.recovered && last >= next) return skip();
     // Of a stream that was not seen nothing can be said.
     if (trail.known || trail.has_new_steps) {
       if (last >= next || next - 1 - last > kMaxItemReach) {

@@ -293,9 +293,9 @@ absl::Status CopyTable(const std::string& checkpoint,
   for (const v1::CheckpointManifest::File& file : manifest.files()) {
     const std::filesystem::path path(file.path());
     if (path.parent_path() != table.wanted.spec().name()) continue;
-    QFLEET_RETURN_IF_ERROR(CopyFile(
-        checkpoint, file,
-        absl::StrCat(temporary, "/", path.filename().string())));
+    QFLEET_RETURN_IF_ERROR(
+        CopyFile(checkpoint, file,
+                 absl::StrCat(temporary, "/", path.filename().string())));
   }
   return absl::OkStatus();
 }
@@ -309,8 +309,7 @@ absl::Status RestoreTables(const std::string& checkpoint,
   // A copy that cannot be served, or one table of several, would be in the way
   // of the right ones.
   for (const RestoredTable& table : tables) {
-    QFLEET_RETURN_IF_ERROR(
-        CheckRestorable(checkpoint, manifest, table.wanted));
+    QFLEET_RETURN_IF_ERROR(CheckRestorable(checkpoint, manifest, table.wanted));
   }
   absl::Status status;
   for (const RestoredTable& table : tables) {

@@ -87,8 +87,8 @@ class ItemSlots {
   char* row(uint32_t slot) const { return rows_ + slot * layout_.stride; }
 
   // A slot for a new item: its occupant goes, but its row stays as it is until
-  // BeginInsert, which gives it a generation that the slot never had. The caller
-  // writes the columns and then calls EndInsert.
+  // BeginInsert, which gives it a generation that the slot never had. The
+  // caller writes the columns and then calls EndInsert.
   uint32_t TakeSlot();
   void BeginInsert(uint32_t slot, const ItemSpan& span);
   void EndInsert(uint32_t slot, float priority);

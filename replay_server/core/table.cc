@@ -51,7 +51,8 @@ absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec,
                                                     status.message()));
   }
   // What is dropped must stay so whatever is written from here on.
-  // (All of it would take long after a kill, with gigabytes of frames unwritten.)
+  // (All of it would take long after a kill, with gigabytes of frames
+  // unwritten.)
   if (table->recovery().dropped > 0) {
     QFLEET_RETURN_IF_ERROR(storage.SyncRegion(kItemsRegion));
   }
@@ -118,9 +119,8 @@ absl::StatusOr<v1::UpdatePrioritiesResponse> Table::UpdatePriorities(
     const v1::UpdatePrioritiesRequest& request) {
   const int count = request.slot_size();
   if (count > kMaxPriorities) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("slot = ", count, " entries: allowed is at most ",
-                     kMaxPriorities));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "slot = ", count, " entries: allowed is at most ", kMaxPriorities));
   }
   if (request.generation_size() != count || request.priority_size() != count) {
     return absl::InvalidArgumentError(

@@ -179,9 +179,9 @@ class Table {
 
   // The table's regions as of BeginSnapshot, at which no reservation may be
   // open, while it goes on; one at a time. Steps are pinned until they were
-  // copied, oldest first; those that were of no live item at the beginning, older
-  // ones, are left out. Items that are overwritten before they were copied are
-  // kept in memory, so that these are to be copied first, and fast:
+  // copied, oldest first; those that were of no live item at the beginning,
+  // older ones, are left out. Items that are overwritten before they were
+  // copied are kept in memory, so that these are to be copied first, and fast:
   //
   //   snapshot = BeginSnapshot();                          // lock
   //   while (CopyItems(*snapshot, 256 << 10, pieces)) ...  // lock, each
@@ -209,8 +209,8 @@ class Table {
     uint64_t payload_bytes = 0;
   };
   std::unique_ptr<Snapshot> BeginSnapshot();
-  // Adds the next rows to `pieces`, which are to be written in this order; false
-  // if there are none.
+  // Adds the next rows to `pieces`, which are to be written in this order;
+  // false if there are none.
   bool CopyItems(Snapshot& snapshot, uint64_t max_bytes,
                  std::vector<Piece>& pieces) const;
   // All of them. Adds those that were kept.
@@ -276,7 +276,7 @@ class Table {
   // one for each reservation, drawing, snapshot and piece that is verified.
   std::multiset<uint64_t> pins_;
   Snapshot* snapshot_ = nullptr;  // Of which items are to be copied.
-  v1::TableStats start_;  // What it says of this life's beginning.
+  v1::TableStats start_;          // What it says of this life's beginning.
   Recovery recovery_;
   Verified verified_;
   uint64_t verify_next_ = 0;  // Ids from here ...

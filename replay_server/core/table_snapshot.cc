@@ -22,8 +22,8 @@ std::unique_ptr<Table::Snapshot> Table::BeginSnapshot() {
   *snapshot->header.mutable_spec() = spec_;
   snapshot->state.assign(regions_[kStateRegion], TableState::kBytes);
   snapshot->writers.assign(regions_[kWritersRegion], writers_.used_bytes());
-  // What inserts overwrite first is steps that are left out, as a rule a fifth of
-  // a full ring.
+  // What inserts overwrite first is steps that are left out, as a rule a fifth
+  // of a full ring.
   snapshot->next_id = OldestNeeded();
   snapshot->pin = pins_.insert(snapshot->next_id);
   snapshot->end_id = steps_.next_id();

@@ -201,9 +201,9 @@ absl::StatusOr<v1::UpdatePrioritiesResponse> Shard::UpdatePriorities(
 absl::StatusOr<v1::SetRateLimiterResponse> Shard::SetRateLimiter(
     const v1::SetRateLimiterRequest& request) {
   QFLEET_ASSIGN_OR_RETURN(int table, FindTable(request.table()));
-  QFLEET_RETURN_IF_ERROR(
-      ValidateRateLimiter(request.rate_limiter(),
-                          tables_[table]->spec().selector(), "rate_limiter"));
+  QFLEET_RETURN_IF_ERROR(ValidateRateLimiter(request.rate_limiter(),
+                                             tables_[table]->spec().selector(),
+                                             "rate_limiter"));
   v1::SetRateLimiterResponse response;
   *response.mutable_previous() =
       tables_[table]->SetRateLimiter(request.rate_limiter());

@@ -48,7 +48,7 @@ class TableMetrics {
   prometheus::Gauge& tolerance_;
   prometheus::Gauge& mass_;
   prometheus::Gauge& waiting_inserts_;
-  prometheus::Gauge& waiting_samples_;  // For inserts ...
+  prometheus::Gauge& waiting_samples_;    // For inserts ...
   prometheus::Gauge& waiting_for_items_;  // ... or for items to draw.
   prometheus::Gauge& insert_wait_;
   prometheus::Gauge& sample_wait_;

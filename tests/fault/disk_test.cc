@@ -388,9 +388,8 @@ TEST_F(FailingSyncTest, AfterAFailedSyncNoWriteIsTakenAndHealthSaysSo) {
     for (const auto& [uid, item] : record_.All()) stored.insert(uid);
     EXPECT_EQ(Health(shard_), HealthCheckResponse::SERVING);
     EXPECT_EQ(shard_.Describe().storage().failed(), "");
-    EXPECT_TRUE(Eventually([&] {
-      return shard_.Describe().storage().seconds_since_sync() >= 0;
-    }));
+    EXPECT_TRUE(Eventually(
+        [&] { return shard_.Describe().storage().seconds_since_sync() >= 0; }));
 
     std::ofstream(fails_).put('\n');
     EXPECT_TRUE(Eventually(

@@ -280,9 +280,8 @@ class KillTest : public testing::Test {
     }
     threads.emplace_back([&] { sampler_->Run(*shard_, stop); });
     threads.emplace_back([&] { Checkpoint(stop); });
-    EXPECT_TRUE(Eventually([&] {
-      return acknowledged >= batches && checkpoints_written_ > 0;
-    }));
+    EXPECT_TRUE(Eventually(
+        [&] { return acknowledged >= batches && checkpoints_written_ > 0; }));
     usleep(static_cast<useconds_t>(random_.Below(3000)));
     shard_->Kill();
     stop = true;
@@ -449,8 +448,8 @@ TEST_F(KillTest, KillsLoseNothing) {
   KillAgainAndAgain();
 }
 
-// Items lie wherever a slot is free, so that what a kill left of a batch that was
-// not committed is not overwritten by what is sent again.
+// Items lie wherever a slot is free, so that what a kill left of a batch that
+// was not committed is not overwritten by what is sent again.
 TEST_F(KillTest, KillsLoseAndDuplicateNothingWhereTheLowestPriorityGoes) {
   v1::TableSpec spec = FaultTable(150000);
   spec.set_remover(v1::LOWEST_PRIORITY);

@@ -256,8 +256,8 @@ TEST_P(StoppedOfTwoTest, TheActorGoesOnWithTheOther) {
 }
 
 // Its own call was the one that a connection may have, so that the question
-// waited behind it, and shards that were well were given up again and again. Nor
-// may it need a connection more than there may be.
+// waited behind it, and shards that were well were given up again and again.
+// Nor may it need a connection more than there may be.
 class HeldBackOfTwoTest : public testing::TestWithParam<const char*> {};
 
 TEST_P(HeldBackOfTwoTest, AShardAnswersWhateverItsBounds) {

@@ -430,31 +430,37 @@ TEST_F(TableRecoverTest, SnapshotHasTheItemsThatAreOverwrittenWhileItIsMade) {
     TableFilesWriter files;
     ASSERT_TRUE(files.Open(copy, snapshot->header).ok());
     for (const Table::Piece& piece : pieces) {
-      ASSERT_TRUE(files.Write(kItemsRegion, piece.offset, piece.data.data(),
-                              piece.data.size())
+      ASSERT_TRUE(files
+                      .Write(kItemsRegion, piece.offset, piece.data.data(),
+                             piece.data.size())
                       .ok());
     }
     Table::StepRows rows;
     while (table_->NextSteps(*snapshot, 1 << 20, rows)) {
-      ASSERT_TRUE(files.Write(kStepsRegion, rows.header_offset, rows.headers,
-                              rows.header_bytes)
+      ASSERT_TRUE(files
+                      .Write(kStepsRegion, rows.header_offset, rows.headers,
+                             rows.header_bytes)
                       .ok());
-      ASSERT_TRUE(files.Write(kPayloadRegion, rows.payload_offset, rows.payload,
-                              rows.payload_bytes)
+      ASSERT_TRUE(files
+                      .Write(kPayloadRegion, rows.payload_offset, rows.payload,
+                             rows.payload_bytes)
                       .ok());
       table_->StepsCopied(*snapshot, rows);
     }
-    ASSERT_TRUE(files.Write(kStateRegion, 0, snapshot->state.data(),
-                            snapshot->state.size())
+    ASSERT_TRUE(files
+                    .Write(kStateRegion, 0, snapshot->state.data(),
+                           snapshot->state.size())
                     .ok());
-    ASSERT_TRUE(files.Write(kWritersRegion, 0, snapshot->writers.data(),
-                            snapshot->writers.size())
+    ASSERT_TRUE(files
+                    .Write(kWritersRegion, 0, snapshot->writers.data(),
+                           snapshot->writers.size())
                     .ok());
     table_->EndSnapshot(std::move(snapshot));
     ASSERT_TRUE(files.Sync().ok());
     EXPECT_THAT(Uids(), ElementsAre(6, 7, 8));
     table_.reset();
-    storage_ = std::make_unique<MappedStorage>(copy, MappedStorage::Mode::kServe);
+    storage_ =
+        std::make_unique<MappedStorage>(copy, MappedStorage::Mode::kServe);
     auto table = Table::Create(spec_, *storage_, ++lives_);
     ASSERT_TRUE(table.ok()) << table.status();
     table_ = *std::move(table);

@@ -247,8 +247,7 @@ TEST_F(ReplayServiceTest, AMessageThatIsTooLargeIsRefusedForGood) {
       server_->address(), grpc::InsecureChannelCredentials(), arguments));
   grpc::ClientContext context;
   v1::DescribeResponse response;
-  const absl::Status status =
-      FromGrpc(stub->Describe(&context, {}, &response));
+  const absl::Status status = FromGrpc(stub->Describe(&context, {}, &response));
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
   EXPECT_TRUE(IsFinal(status)) << status;
   EXPECT_FALSE(IsFinal(absl::ResourceExhaustedError("no thread is left")));
