@@ -335,7 +335,8 @@ absl::Status CheckTables(const v1::ReplayConfig& replay) {
   return absl::OkStatus();
 }
 
-// A queue that can never hold a batch: the learner would wait for ever.
+// A queue that can never hold a batch: a run in one process would wait for
+// ever, and a learner collect it in parts.
 absl::Status CheckQueue(const v1::Config& config) {
   const v1::TableSpec& table = config.replay().table();
   if (table.selector().kind() != v1::Selector::FIFO) return absl::OkStatus();

@@ -114,7 +114,8 @@ absl::StatusOr<bool> AppendStream::WaitForRoom(
 bool AppendStream::Ask(absl::Time deadline) {
   // No more connections may be open, nor more calls on one: so both are asked.
   // A host that is cut off has no route after some seconds.
-  return Answers(*health_, deadline) ||
+  const absl::Time now = absl::Now();
+  return Answers(*health_, now + (deadline - now) / 2) ||
          Answers(*grpc::health::v1::Health::NewStub(channel_), deadline);
 }
 
@@ -129,7 +130,7 @@ bool AppendStream::Answers(grpc::health::v1::Health::Stub& health,
   const grpc::Status status = health.Check(&context, {}, &response);
   mutex_.Lock();
   asking_ = nullptr;
-  // Whatever it says, it is there.
+  // Whatever it says, it is there. (UNAVAILABLE is gRPC's own word.)
   return status_.ok() && status.error_code() != grpc::DEADLINE_EXCEEDED &&
          status.error_code() != grpc::UNAVAILABLE;
 }

@@ -317,13 +317,14 @@ absl::Status RestoreTables(const std::string& checkpoint,
     if (!status.ok()) break;
   }
   for (const RestoredTable& table : tables) {
-    if (status.ok()) {
-      status = RenameDirectory(Unfinished(table), table.directory);
-    }
+    if (!status.ok()) break;
+    status = RenameDirectory(Unfinished(table), table.directory);
   }
+  if (status.ok()) return status;
   std::error_code ignored;
   for (const RestoredTable& table : tables) {
     std::filesystem::remove_all(Unfinished(table), ignored);
+    std::filesystem::remove_all(table.directory, ignored);
   }
   return status;
 }

@@ -62,8 +62,9 @@ absl::StatusOr<v1::CheckpointManifest> CheckCheckpoint(const std::string& path,
                                                        bool contents);
 
 // Copies tables of a checkpoint, whose files are verified meanwhile, to folders
-// that are not there yet: preallocated, synced, all at once. If the files of
-// one cannot serve what is wanted of it (CheckTableHeader) nothing is copied.
+// that are not there yet: preallocated, synced, and given their names once all
+// are copied. On an error none is there; if the files of one cannot serve what
+// is wanted of it (CheckTableHeader) nothing is copied at all.
 struct RestoredTable {
   v1::TableHeader wanted;
   std::string directory;

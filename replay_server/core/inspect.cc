@@ -13,9 +13,12 @@ absl::StatusOr<TableReport> InspectTable(const std::string& directory) {
   TableReport report;
   QFLEET_ASSIGN_OR_RETURN(report.header, ReadTableHeader(directory));
   MappedStorage storage(directory, MappedStorage::Mode::kPrivate);
+  // Files may be of a time when limiters were allowed that are not any more.
+  v1::TableSpec spec = report.header.spec();
+  spec.clear_rate_limiter();
   QFLEET_ASSIGN_OR_RETURN(
       std::unique_ptr<Table> table,
-      Table::Create(report.header.spec(), storage, 0, report.header.shard()));
+      Table::Create(spec, storage, 0, report.header.shard()));
   while (auto piece = table->BeginVerify(4096)) {
     const std::vector<uint64_t> damaged = table->Verify(*piece);
     table->EndVerify(std::move(piece), damaged);

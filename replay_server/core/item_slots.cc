@@ -162,9 +162,11 @@ bool ItemSlots::StepsAreThere(const ItemSpan& span) const {
 }
 
 bool ItemSlots::WasEvicted(const ItemSpan& span) const {
-  if (steps_.next_id() < steps_.capacity()) return false;
   for (uint64_t id = span.last_id;; --id) {
-    if (!steps_.Has(id) && steps_.header(id).tag == 0) return true;
+    // Of a row that is being written the tag alone is 0; a page that was lost
+    // is zeros.
+    const StepHeader& step = steps_.header(id);
+    if (step.tag == 0 && step.sequence != 0) return true;
     if (id == span.oldest_id()) return false;
   }
 }
@@ -202,9 +204,9 @@ uint64_t ItemSlots::Recover(uint64_t inserted,
             IsWhole(item.value) && item.span.last_id < steps_.next_id();
         keep = whole && (!steps.empty_rows || StepsAreThere(item.span));
         lost = !keep;
-        const bool evicted =
-            whole && steps.damaged == 0 && WasEvicted(item.span);
-        dropped += lost && !evicted ? 1 : 0;
+        const bool damaged =
+            lost && !(whole && steps.damaged == 0 && WasEvicted(item.span));
+        dropped += damaged ? 1 : 0;
       }
       // Its number, or the ids of its steps that are lost, will be others', and
       // then it would count as well, or be of those steps.

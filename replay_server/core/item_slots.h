@@ -142,7 +142,8 @@ class ItemSlots {
   uint32_t CheckOf(uint32_t slot, uint64_t tag) const;
   void SetValue(uint32_t slot, float priority, uint16_t sampled);
   bool StepsAreThere(const ItemSpan& span) const;
-  // Of a full ring without damage.
+  // Whether a row of its steps was being overwritten. Looks at all rows
+  // between.
   bool WasEvicted(const ItemSpan& span) const;
   void Link(uint32_t slot);
   void Unlink(uint32_t slot);

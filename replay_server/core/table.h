@@ -89,7 +89,7 @@ class Table {
   struct Recovery {
     bool recovered = false;  // There was an earlier life.
     uint64_t items = 0;
-    uint64_t dropped = 0;        // Items whose rows were torn or damaged.
+    uint64_t dropped = 0;        // Items whose rows were lost or damaged.
     uint64_t damaged_steps = 0;  // Whose header did not match its checksum.
     // Whose sequences are lost: what they send again may be stored twice.
     uint64_t damaged_writers = 0;
@@ -185,7 +185,7 @@ class Table {
   //
   //   snapshot = BeginSnapshot();                          // lock
   //   while (CopyItems(*snapshot, 256 << 10, pieces)) ...  // lock, each
-  //   ItemsCopied(*snapshot, pieces);                      // lock
+  //   ItemsCopied(*snapshot, kept);                        // lock
   //   while (NextSteps(*snapshot, 1 << 20, rows)) {        // no lock
   //     write rows                                         // no lock
   //     StepsCopied(*snapshot, rows);                      // lock
@@ -213,8 +213,8 @@ class Table {
   // false if there are none.
   bool CopyItems(Snapshot& snapshot, uint64_t max_bytes,
                  std::vector<Piece>& pieces) const;
-  // All of them. Adds those that were kept.
-  void ItemsCopied(Snapshot& snapshot, std::vector<Piece>& pieces);
+  // All of them. `kept`: what is to be written after those.
+  void ItemsCopied(Snapshot& snapshot, std::vector<Piece>& kept);
   bool NextSteps(const Snapshot& snapshot, uint64_t max_bytes,
                  StepRows& rows) const;
   void StepsCopied(Snapshot& snapshot, const StepRows& rows);

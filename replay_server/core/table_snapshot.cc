@@ -88,10 +88,8 @@ void Table::StepsCopied(Snapshot& snapshot, const StepRows& rows) {
   snapshot.pin = pins_.insert(snapshot.next_id);
 }
 
-void Table::ItemsCopied(Snapshot& snapshot, std::vector<Piece>& pieces) {
-  // After their slots' rows, which they overwrite.
-  for (Piece& piece : snapshot.kept) pieces.push_back(std::move(piece));
-  snapshot.kept.clear();
+void Table::ItemsCopied(Snapshot& snapshot, std::vector<Piece>& kept) {
+  kept = std::move(snapshot.kept);
   snapshot_ = nullptr;
 }
 

@@ -450,7 +450,7 @@ absl::Status ServedTable::WriteSnapshot(const std::string& directory) {
     snapshot = table_->BeginSnapshot();
     quiescing_ = false;
   }
-  // To memory first: the disk must not let inserts catch up.
+  // To memory first: what inserts overwrite meanwhile is kept there as well.
   std::vector<Table::Piece> items;
   const absl::StatusOr<bool> more = CopyItems(*snapshot, items);
   TableFilesWriter files;
@@ -490,13 +490,18 @@ absl::Status ServedTable::WriteRows(Table::Snapshot& snapshot, bool more,
 absl::StatusOr<bool> ServedTable::CopyItems(Table::Snapshot& snapshot,
                                             std::vector<Table::Piece>& items) {
   bool more = true;
+  std::vector<Table::Piece> kept;
   for (uint64_t bytes = 0; more && bytes < kItemsInMemory;
        bytes += kItemsUnderLock) {
     absl::MutexLock lock(&mutex_);
     if (stopped_) return absl::CancelledError("the shard is shutting down");
     more = table_->CopyItems(snapshot, kItemsUnderLock, items);
-    if (!more) table_->ItemsCopied(snapshot, items);
+    if (!more) table_->ItemsCopied(snapshot, kept);
   }
+  // They overwrite their slots' rows; in order, which is quickest.
+  std::sort(kept.begin(), kept.end(),
+            [](const auto& a, const auto& b) { return a.offset < b.offset; });
+  for (Table::Piece& piece : kept) items.push_back(std::move(piece));
   return more;
 }
 

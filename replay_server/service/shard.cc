@@ -38,18 +38,19 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Create(const Options& options,
     QFLEET_ASSIGN_OR_RETURN(shard->directory_,
                             DataDirectory::Lock(options.data_dir));
   }
+  std::set<std::string> names;
+  for (const v1::TableSpec& spec : options.tables) {
+    if (names.insert(spec.name()).second) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "tables.name = \"", spec.name(), "\": allowed is a name used once"));
+  }
   if (!options.restore.empty()) {
     // The files themselves are verified when they are copied or read.
     QFLEET_RETURN_IF_ERROR(
         CheckCheckpoint(options.restore, /*contents=*/false).status());
     QFLEET_RETURN_IF_ERROR(shard->Restore());
   }
-  std::set<std::string> names;
   for (const v1::TableSpec& spec : options.tables) {
-    if (!names.insert(spec.name()).second) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "tables.name = \"", spec.name(), "\": allowed is a name used once"));
-    }
     QFLEET_RETURN_IF_ERROR(shard->OpenTable(spec, metrics));
   }
   shard->verify_ = std::thread([shard = shard.get()] {

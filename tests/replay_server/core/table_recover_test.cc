@@ -262,9 +262,16 @@ TEST_F(TableRecoverTest, AKillThatTearsTheOldestRowIsNoDamage) {
   ASSERT_EQ(table_->Stats().size(), 1u);
   auto reservation = table_->Reserve(kWriter, batch.wire);
   ASSERT_TRUE(reservation.ok()) << reservation.status();
-  // Killed in the midst of writing its step to row 0.
+  // A page that was lost: zeros.
+  const std::string header = Read("steps").substr(0, sizeof(StepHeader));
   Overwrite("steps", 0, std::string(sizeof(StepHeader), '\0'));
   auto report = InspectTable(path_);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_FALSE(report->intact());
+  EXPECT_EQ(report->recovery.dropped, 1u);
+  // Killed in the midst of writing its step to row 0: the tag alone.
+  Overwrite("steps", 0, std::string(8, '\0') + header.substr(8));
+  report = InspectTable(path_);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_TRUE(report->intact());
   EXPECT_EQ(report->stats.size(), 0u);
@@ -425,7 +432,9 @@ TEST_F(TableRecoverTest, SnapshotHasTheItemsThatAreOverwrittenWhileItIsMade) {
     }
     while (table_->CopyItems(*snapshot, 1, pieces)) {
     }
-    table_->ItemsCopied(*snapshot, pieces);
+    std::vector<Table::Piece> kept;
+    table_->ItemsCopied(*snapshot, kept);
+    pieces.insert(pieces.end(), kept.begin(), kept.end());
     const std::string copy = path_ + "_copy_" + v1::Remover_Name(remover);
     TableFilesWriter files;
     ASSERT_TRUE(files.Open(copy, snapshot->header).ok());

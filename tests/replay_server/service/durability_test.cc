@@ -327,11 +327,11 @@ TEST_F(DurabilityTest, TablesAreRestoredTogetherOrNotAtAll) {
 TEST_F(DurabilityTest, ShutdownEndsACheckpointAndLeavesNothing) {
   v1::TableSpec spec = TestTable();
   spec.mutable_signature()->mutable_step_columns(0)->add_shape(1 << 14);
-  spec.set_max_bytes(256 << 20);
+  spec.set_max_bytes(512 << 20);
   Open(Options(spec));
   v1::AppendBatch batch;
   std::string& column = *batch.add_step_columns()->mutable_data();
-  for (uint64_t index = 0; index < 2000; ++index) {
+  for (uint64_t index = 0; index < 4000; ++index) {
     if (index % 100 == 0) {
       batch.clear_step_stream();
       batch.clear_step_index();
