@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/temp_directory.h"
 
 namespace qfleet {
 namespace {
@@ -59,9 +60,10 @@ class OneAnswer {
 
 int Health(const std::string& address, std::string* output,
            const std::string& path = "/metrics") {
+  const TempDirectory folder;  // Tests run at the same time.
   return RunToEnd(
       {QFLEET_BIN_DIR "/qfleet", "health", address, "--path=" + path},
-      testing::TempDir() + "health.log", 30, output);
+      folder.path() + "/log", 30, output);
 }
 
 TEST(HealthCommandTest, AnAnswerOf200IsHealth) {
