@@ -94,8 +94,6 @@ TableCopy LocalReplay::Copy() {
   copy.regions[kWritersRegion].push_back({0, snapshot->writers});
   while (table_->CopyItems(*snapshot, kAll, copy.regions[kItemsRegion])) {
   }
-  std::vector<Table::Piece> kept;  // Nothing: nobody inserts meanwhile.
-  table_->ItemsCopied(*snapshot, kept);
   Table::StepRows rows;
   while (table_->NextSteps(*snapshot, kAll, rows)) {
     copy.regions[kStepsRegion].push_back(

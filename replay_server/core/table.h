@@ -129,9 +129,8 @@ class Table {
   struct Drawing;
 
   // How many items may be drawn now: without bound if there is one, but with
-  // the selector FIFO what is left of the queue. Never more than MaxDrawable.
+  // the selector FIFO what is left of the queue.
   uint64_t Drawable() const;
-  uint64_t MaxDrawable() const;
 
   // `count` items: independently, each with probability mass / total mass, or
   // with the selector FIFO the next ones of the queue. Counts them as sampled.

@@ -25,16 +25,11 @@ uint16_t Table::MaxTimesSampled() const {
 
 uint64_t Table::Drawable() const {
   if (items_.size() == 0) return 0;
-  if (spec_.selector().kind() != v1::Selector::FIFO) return MaxDrawable();
+  if (spec_.selector().kind() != v1::Selector::FIFO) return ~uint64_t{0};
   // Only the oldest item may have been drawn already.
   const uint16_t times = MaxTimesSampled();
   const uint16_t drawn = items_.record(items_.Oldest()).value.sampled;
   return items_.size() * times - std::min<uint16_t>(drawn, times - 1);
-}
-
-uint64_t Table::MaxDrawable() const {
-  if (spec_.selector().kind() != v1::Selector::FIFO) return ~uint64_t{0};
-  return spec_.max_items() * MaxTimesSampled();
 }
 
 absl::StatusOr<std::unique_ptr<Table::Drawing>> Table::Draw(uint32_t count) {

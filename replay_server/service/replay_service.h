@@ -19,6 +19,7 @@
 #include "common/grpc.h"
 #include "common/grpc_metrics.h"
 #include "qfleet/v1/replay.grpc.pb.h"
+#include "replay_server/service/append_decoder.h"
 #include "replay_server/service/append_reactor.h"
 #include "replay_server/service/shard.h"
 
@@ -32,7 +33,7 @@ class ReplayService final : public AppendReactor::Service,
   // are UNAVAILABLE.
   static constexpr int kMaxSampleStreams = 256;
   // Of a message that opens a stream or asks for a draw.
-  static constexpr size_t kMaxOpenBytes = 1 << 20;
+  static constexpr size_t kMaxOpenBytes = AppendDecoder::kMaxOpenBytes;
 
   // `shard` must outlive the server. `calls` has the calls of CountedMethods();
   // null: they are not counted. Appends have so many threads.

@@ -17,6 +17,7 @@
 #include "gtest/gtest.h"
 #include "tests/replay_client/garbled_replay.h"
 #include "tests/replay_server/service/test_shard.h"
+#include "tests/temp_directory.h"
 
 namespace qfleet {
 namespace {
@@ -390,6 +391,33 @@ TEST_F(RemoteSamplerTest, AQueueThatIsShorterThanThePrefetch) {
     for (int64_t i = 1; i <= kItems; ++i) expected.push_back(i);
     EXPECT_EQ(drawn, expected);
   }
+}
+
+// What the checkpoint held was counted twice.
+TEST_F(RemoteSamplerTest, AShardThatIsRestoredUnderItIsNotCountedTwice) {
+  MakeShards(2, TestTable());
+  for (uint64_t i = 1; i <= 5; ++i) Insert(0, i, 1);
+  Insert(1, 1, 1);
+  const TempDirectory folder;
+  v1::CheckpointRequest request;
+  request.set_directory(folder.path());
+  auto checkpoint = shards_[0]->shard().Checkpoint(request);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  for (uint64_t i = 6; i <= 8; ++i) Insert(0, i, 1);
+  Connect();
+  ASSERT_TRUE(Eventually([&] { return sampler_->View().inserted == 9; }));
+  const std::vector<uint64_t> env_steps = sampler_->View().shard_env_steps;
+  Shard::Options restored;
+  restored.restore = checkpoint->path();
+  shards_[0]->Replace(restored);
+  ASSERT_TRUE(Eventually([&] { return sampler_->View().shards == 1; }));
+  shards_[0]->Start();
+  ASSERT_TRUE(Eventually([&] { return sampler_->View().shards == 2; }));
+  EXPECT_EQ(shards_[0]->Stats().inserted(), 5u);
+  EXPECT_EQ(sampler_->View().inserted, 9u);
+  EXPECT_EQ(sampler_->View().shard_env_steps, env_steps);
+  Insert(0, 6, 1);
+  EXPECT_TRUE(Eventually([&] { return sampler_->View().inserted == 10; }));
 }
 
 // As the learner's checkpoint has it.

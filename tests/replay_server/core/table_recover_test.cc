@@ -74,6 +74,18 @@ class TableRecoverTest : public TableFixture {
     return table_->verified();
   }
 
+  // As Append, where the model does not know what the table lost.
+  v1::AppendResponse Store(ModelBatch& batch) {
+    model_->Reserve(batch);
+    auto reservation = table_->Reserve(batch.writer, batch.wire);
+    if (!reservation.ok()) {
+      ADD_FAILURE() << reservation.status();
+      return {};
+    }
+    table_->Write(**reservation);
+    return table_->Commit(*std::move(reservation));
+  }
+
   // Steps 10 and 11, an item over both.
   ModelBatch SecondBatch() {
     ModelBatch batch = NewBatch(2);
@@ -97,10 +109,7 @@ TEST_F(TableRecoverTest, KilledBeforeTheCommitCanBeSentAgain) {
   EXPECT_EQ(table_->LastSequence(kWriter), 1u);
   EXPECT_EQ(table_->Stats().size(), 3u);
   EXPECT_EQ(table_->Stats().steps(), 10u);
-  auto again = table_->Reserve(kWriter, batch.wire);
-  ASSERT_TRUE(again.ok()) << again.status();
-  table_->Write(**again);
-  EXPECT_EQ(table_->Commit(*std::move(again)).items_stored(), 1u);
+  EXPECT_EQ(Store(batch).items_stored(), 1u);
   EXPECT_THAT(Uids(), ElementsAre(0, 1, 2, 3));
   Reopen();
   EXPECT_THAT(Uids(), ElementsAre(0, 1, 2, 3));
@@ -117,10 +126,7 @@ TEST_F(TableRecoverTest, KilledInMidWriteDropsTheTornRow) {
   Reopen();
   EXPECT_THAT(Uids(), ElementsAre(0, 1, 2));
   EXPECT_EQ(table_->recovery().dropped, 0u);
-  auto again = table_->Reserve(kWriter, batch.wire);
-  ASSERT_TRUE(again.ok()) << again.status();
-  table_->Write(**again);
-  table_->Commit(*std::move(again));
+  Store(batch);
   EXPECT_THAT(Uids(), ElementsAre(0, 1, 2, 3));
   EXPECT_EQ(VerifyAll().damaged_steps, 0u);
 }
@@ -129,10 +135,7 @@ TEST_F(TableRecoverTest, KilledBetweenCommitAndWriterBookKeepsTheSequence) {
   Fill();
   const std::string before = Read("writers");
   ModelBatch batch = SecondBatch();
-  auto reservation = table_->Reserve(kWriter, batch.wire);
-  ASSERT_TRUE(reservation.ok());
-  table_->Write(**reservation);
-  table_->Commit(*std::move(reservation));
+  Store(batch);
   Overwrite("writers", 0, before);
   Reopen();
   EXPECT_EQ(table_->LastSequence(kWriter), 2u);
@@ -147,10 +150,7 @@ TEST_F(TableRecoverTest, OneOfTwoCommitRecordsIsEnough) {
   Fill();
   const std::string before = Read("state");
   ModelBatch batch = SecondBatch();
-  auto reservation = table_->Reserve(kWriter, batch.wire);
-  ASSERT_TRUE(reservation.ok());
-  table_->Write(**reservation);
-  table_->Commit(*std::move(reservation));
+  Store(batch);
   const std::string after = Read("state");
   Flip("state", 8);  // The first copy.
   Reopen();
@@ -212,11 +212,7 @@ TEST_F(TableRecoverTest, AnItemOfADamagedNewestStepNeverComesBack) {
   }
   ModelBatch batch = NewBatch(1, kWriter + 1);
   AddSteps(batch, 7, 0, 3, {0});
-  model_->Reserve(batch);
-  auto reservation = table_->Reserve(kWriter + 1, batch.wire);
-  ASSERT_TRUE(reservation.ok()) << reservation.status();
-  table_->Write(**reservation);
-  table_->Commit(*std::move(reservation));
+  Store(batch);
   Reopen();
   EXPECT_THAT(Uids(), ElementsAre(0, 1));
 }
@@ -277,10 +273,7 @@ TEST_F(TableRecoverTest, AKillThatTearsTheOldestRowIsNoDamage) {
   EXPECT_EQ(report->stats.size(), 0u);
   Reopen();
   EXPECT_EQ(table_->recovery().dropped, 0u);
-  auto again = table_->Reserve(kWriter, batch.wire);
-  ASSERT_TRUE(again.ok()) << again.status();
-  table_->Write(**again);
-  EXPECT_EQ(table_->Commit(*std::move(again)).items_stored(), 1u);
+  EXPECT_EQ(Store(batch).items_stored(), 1u);
 }
 
 TEST_F(TableRecoverTest, FlippedItemIsDroppedAndItsSlotUsedAgain) {
@@ -303,11 +296,7 @@ TEST_F(TableRecoverTest, WriterOfADamagedStepGoesOnWithItsNextEpisode) {
   AddSteps(batch, 0, 10, 13, {11});
   model_->AddItem(batch, 0, 10, 10, 1);
   model_->AddItem(batch, 0, 11, 12, 1);
-  model_->Reserve(batch);
-  auto reservation = table_->Reserve(kWriter, batch.wire);
-  ASSERT_TRUE(reservation.ok()) << reservation.status();
-  table_->Write(**reservation);
-  const v1::AppendResponse response = table_->Commit(*std::move(reservation));
+  const v1::AppendResponse response = Store(batch);
   EXPECT_EQ(response.items_skipped(), 1u);
   EXPECT_EQ(response.items_stored(), 1u);
 }
@@ -318,10 +307,7 @@ TEST_F(TableRecoverTest,
   Fill();
   const std::string before = Read("steps");
   ModelBatch batch = SecondBatch();
-  auto reservation = table_->Reserve(kWriter, batch.wire);
-  ASSERT_TRUE(reservation.ok());
-  table_->Write(**reservation);
-  EXPECT_EQ(table_->Commit(*std::move(reservation)).items_stored(), 1u);
+  EXPECT_EQ(Store(batch).items_stored(), 1u);
   // The power failed when all but these pages were on the disk.
   Overwrite("steps", 0, before);
   for (uint64_t life = 0; life < 2; ++life) {
@@ -333,10 +319,7 @@ TEST_F(TableRecoverTest,
     ModelBatch items = NewBatch(3 + life);
     model_->AddItem(items, 0, 10, 11, 1);
     model_->AddItem(items, 0, 9, 10, 1);
-    model_->Reserve(items);
-    auto plan = table_->Reserve(kWriter, items.wire);
-    ASSERT_TRUE(plan.ok()) << plan.status();
-    const v1::AppendResponse response = table_->Commit(*std::move(plan));
+    const v1::AppendResponse response = Store(items);
     EXPECT_EQ(response.items_skipped(), 2u);
     EXPECT_EQ(response.items_stored(), 0u);
   }
@@ -345,11 +328,7 @@ TEST_F(TableRecoverTest,
   model_->AddItem(next, 0, 9, 12, 1);   // Into what is lost.
   model_->AddItem(next, 0, 12, 13, 1);  // Its episode's beginning is lost.
   model_->AddItem(next, 0, 14, 15, 1);
-  model_->Reserve(next);
-  reservation = table_->Reserve(kWriter, next.wire);
-  ASSERT_TRUE(reservation.ok()) << reservation.status();
-  table_->Write(**reservation);
-  const v1::AppendResponse response = table_->Commit(*std::move(reservation));
+  const v1::AppendResponse response = Store(next);
   EXPECT_EQ(response.items_skipped(), 2u);
   EXPECT_EQ(response.items_stored(), 1u);
   EXPECT_TRUE(table_->CheckInvariants().ok()) << table_->CheckInvariants();
@@ -361,11 +340,7 @@ TEST_F(TableRecoverTest,
   }
   ModelBatch on = NewBatch(6);
   AddSteps(on, 0, 16, 17);
-  model_->Reserve(on);
-  reservation = table_->Reserve(kWriter, on.wire);
-  ASSERT_TRUE(reservation.ok()) << reservation.status();
-  table_->Write(**reservation);
-  table_->Commit(*std::move(reservation));
+  Store(on);
   // From here on a gap is the writer's own.
   ModelBatch gap = NewBatch(7);
   AddSteps(gap, 0, 18, 19, {18});
@@ -385,11 +360,7 @@ TEST_F(TableRecoverTest, WriterOfADamagedStepGoesOnAfterASecondKill) {
   ModelBatch batch = NewBatch(2);
   AddSteps(batch, 0, 10, 13, {11});
   model_->AddItem(batch, 0, 11, 12, 1);
-  model_->Reserve(batch);
-  auto reservation = table_->Reserve(kWriter, batch.wire);
-  ASSERT_TRUE(reservation.ok()) << reservation.status();
-  table_->Write(**reservation);
-  EXPECT_EQ(table_->Commit(*std::move(reservation)).items_stored(), 1u);
+  EXPECT_EQ(Store(batch).items_stored(), 1u);
 }
 
 // Other streams had to wait for their next episodes.
@@ -399,10 +370,7 @@ TEST_F(TableRecoverTest, StreamsWithoutDamageGoOnInTheirEpisodes) {
   Reopen();
   EXPECT_EQ(table_->recovery().damaged_steps, 1u);
   ModelBatch batch = SecondBatch();
-  auto reservation = table_->Reserve(kWriter, batch.wire);
-  ASSERT_TRUE(reservation.ok()) << reservation.status();
-  table_->Write(**reservation);
-  EXPECT_EQ(table_->Commit(*std::move(reservation)).items_stored(), 1u);
+  EXPECT_EQ(Store(batch).items_stored(), 1u);
 }
 
 // A checkpoint lacked the items that inserts overwrote before it came to them.
@@ -424,11 +392,7 @@ TEST_F(TableRecoverTest, SnapshotHasTheItemsThatAreOverwrittenWhileItIsMade) {
       ModelBatch batch = NewBatch(2 + i);
       AddSteps(batch, 0, 10 + i, 11 + i);
       model_->AddItem(batch, 0, 10 + i, 10 + i, 10.0f + static_cast<float>(i));
-      model_->Reserve(batch);
-      auto reservation = table_->Reserve(kWriter, batch.wire);
-      ASSERT_TRUE(reservation.ok()) << reservation.status();
-      table_->Write(**reservation);
-      ASSERT_EQ(table_->Commit(*std::move(reservation)).items_stored(), 1u);
+      ASSERT_EQ(Store(batch).items_stored(), 1u);
     }
     while (table_->CopyItems(*snapshot, 1, pieces)) {
     }
